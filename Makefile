@@ -1,0 +1,69 @@
+# Everything a user or CI runs. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run bench
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+ACTIVATE := . .venv/bin/activate
+# a missing DATE ends with exit code 2 and says so
+NEED_DATE = if [ -z "$(DATE)" ]; then echo "DATE is missing, for example: make $@ DATE=2013-01-05" >&2; exit 2; fi
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## Set everything up in .venv; again, only what changed
+	@"$(PYTHON)" scripts/setup.py
+
+demo: setup ## The whole pipeline on real data, published and proven
+	@$(ACTIVATE) && medallion demo
+
+test: setup ## All tests, with real servers of their own
+	@$(ACTIVATE) && pytest tests
+
+unit: setup ## Tests without servers
+	@$(ACTIVATE) && pytest tests/unit
+
+integration: setup ## Tests with real servers
+	@$(ACTIVATE) && pytest tests/integration
+
+lint: setup ## Format, style and types, as CI checks them
+	@$(ACTIVATE) && ruff format --check . && ruff check . && mypy
+
+format: setup ## Format the code
+	@$(ACTIVATE) && ruff format . && ruff check --fix .
+
+lock: setup ## Make requirements.lock from pyproject.toml
+	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --all-extras pyproject.toml -o requirements.lock
+
+up: setup ## Start the embedded stack
+	@$(ACTIVATE) && medallion up
+
+down: ## Stop the embedded stack
+	@if [ -x .venv/bin/medallion ]; then $(ACTIVATE) && medallion down; else echo "nothing is set up"; fi
+
+status: setup ## Show the embedded stack
+	@$(ACTIVATE) && medallion status
+
+doctor: setup ## Check what the stack needs
+	@$(ACTIVATE) && medallion doctor
+
+bronze: ## Ingest a day: make bronze DATE=2013-01-05
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/bronze_ingest.py --date "$(DATE)"
+
+silver: ## Refine a day: make silver DATE=2013-01-05
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/silver_refine.py --date "$(DATE)"
+
+gold: ## Build a day's gold: make gold DATE=2013-01-05
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/gold_build.py --date "$(DATE)"
+
+publish: ## Publish main: make publish DATE=2013-01-05
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/snowflake_publish.py --date "$(DATE)"
+
+run: ## All layers of a day as one run: make run DATE=2013-01-05
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/pipeline.py --date "$(DATE)"
+
+bench: setup ## Measure start-up and throughput
+	@$(ACTIVATE) && python -m bench

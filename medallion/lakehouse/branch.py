@@ -1,0 +1,60 @@
+"""A run's branch as Spark sees it: read, append, overwrite, evolve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medallion.contract import Contract
+from medallion.lakehouse.history import added_records
+from medallion.lakehouse.nessie import Content, Nessie
+from medallion.lakehouse.table import missing_columns, open_static
+from medallion.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+
+class Branch:
+    """The tables of one branch through one Spark catalog (see `medallion.session.attach`)."""
+
+    def __init__(self, spark: SparkSession, settings: Settings, nessie: Nessie, name: str, catalog: str) -> None:
+        self.spark = spark
+        self.settings = settings
+        self.nessie = nessie
+        self.name = name
+        self.catalog = catalog
+
+    def read(self, dataset: str) -> DataFrame:
+        """A table as it is on the branch now."""
+        return self.spark.table(f"{self.catalog}.{dataset}")
+
+    def content(self, dataset: str) -> Content:
+        """What the catalog holds for a table on the branch now."""
+        return self.nessie.content(self.name, dataset)
+
+    def append(self, frame: DataFrame, dataset: str, notes: dict[str, str]) -> int:
+        """Add rows. `notes` stay in the snapshot's summary. Returns: rows added, as the commit counts them."""
+        self._writer(frame, dataset, notes).append()
+        return added_records(self.settings.s3, self.content(dataset))
+
+    def overwrite(self, frame: DataFrame, dataset: str, where: Column, notes: dict[str, str]) -> int:
+        """Replace the rows that `where` selects, in one commit. Returns: as `append`."""
+        self._writer(frame, dataset, notes).overwrite(where)
+        return added_records(self.settings.s3, self.content(dataset))
+
+    def evolve(self, contract: Contract) -> list[str]:
+        """Add the columns that the contract has and the table lacks. Returns: their names.
+
+        Raises: ContractError for a change that would break readers.
+        """
+        new = missing_columns(open_static(self.settings.s3, self.content(contract.dataset)), contract)
+        if new:
+            columns = ", ".join(f"`{name}` {type_}" for name, type_ in new.items())
+            self.spark.sql(f"ALTER TABLE {self.catalog}.{contract.dataset} ADD COLUMNS ({columns})")
+        return list(new)
+
+    def _writer(self, frame: DataFrame, dataset: str, notes: dict[str, str]) -> Any:
+        writer = frame.writeTo(f"{self.catalog}.{dataset}")
+        for key, value in notes.items():
+            writer = writer.option(f"snapshot-property.{key}", value)
+        return writer

@@ -1,0 +1,80 @@
+"""The catalog's first commit, and the tables that new contracts bring.
+
+Every namespace and every contract's table exists on `main`, empty, before anyone reads it: a commit
+can hold a key that was read `UNCHANGED` only if the key is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from medallion.contract import Contract
+from medallion.lakehouse import table
+from medallion.lakehouse.journal import Journal
+from medallion.lakehouse.merge import merge
+from medallion.lakehouse.nessie import (
+    MAIN,
+    CommitConflict,
+    Content,
+    Nessie,
+    Operation,
+    Reference,
+    commit_body,
+)
+from medallion.lakehouse.run import close_unchanged, fail, open_run
+from medallion.settings import Settings
+
+
+def missing(contracts: Iterable[Contract], present: dict[str, Content]) -> list[tuple[Contract, bool]]:
+    """Tables that `main` lacks: (contract, whether its quarantine is meant)."""
+    return [
+        (contract, quarantine)
+        for contract in contracts
+        for quarantine in (False, True)
+        if (contract.quarantine if quarantine else contract.dataset) not in present
+    ]
+
+
+def ensure_tables(settings: Settings, nessie: Nessie, journal: Journal, contracts: Iterable[Contract]) -> int:
+    """Create what is missing, in a run of its own, merged like any other.
+
+    Returns: how many tables were created. Two processes may do this at once: one of them merges.
+    """
+    wanted = list(contracts)
+    while missing(wanted, nessie.contents(nessie.reference(MAIN))):
+        run = open_run(nessie, journal, "init", None)
+        try:
+            new = missing(wanted, run.base)
+            if not new:  # another process was quicker
+                close_unchanged(nessie, journal, run)
+                return 0
+            with journal.step(run.id, "init.tables", tables=len(new)):
+                contents = {
+                    (c.quarantine if quarantine else c.dataset): table.create(settings.s3, c, quarantine=quarantine)
+                    for c, quarantine in new
+                }
+                judged = _commit_to_branch(nessie, Reference(run.branch, run.h0.hash), contents, run.base)
+            run.writes = [{"dataset": dataset, "rows_out": 0} for dataset in sorted(contents)]
+            run.save(journal, "validated")
+            merge(nessie, journal, run, judged, f"create {len(new)} tables", {"medallion.kind": "init"})
+            journal.release(run.id)
+            nessie.delete_branch(run.branch)
+        except CommitConflict as error:
+            fail(journal, run, str(error), "conflicted")
+            nessie.delete_branch(run.branch)
+            continue
+        except BaseException as error:
+            if run.state != "merging":
+                fail(journal, run, str(error))
+            raise
+        return len(new)
+    return 0
+
+
+def _commit_to_branch(nessie: Nessie, branch: Reference, tables: dict[str, Content], base: dict[str, Content]) -> Reference:
+    spaces = {".".join(d.split(".")[:depth]) for d in tables for depth in (1, 2)} - set(base)
+    operations = [
+        Operation("PUT", space, {"type": "NAMESPACE", "elements": space.split(".")})
+        for space in sorted(spaces, key=lambda s: (s.count("."), s))
+    ] + [Operation("PUT", dataset, content) for dataset, content in sorted(tables.items())]
+    return Reference(branch.name, nessie.commit(branch, commit_body(operations, "create tables", {})))

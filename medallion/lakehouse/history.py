@@ -1,0 +1,118 @@
+"""What a table's own metadata tells, without reading a row and without a JVM.
+
+Every file of a bronze table comes from one delivery, and its manifest keeps the bounds of
+`_delivery`, `_source_uri` and `_source_sha256` in full: so the deliveries are known from manifests.
+Every write of silver and gold leaves in its snapshot's summary which date it made and from what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyiceberg.conversions import from_bytes
+from pyiceberg.expressions import AlwaysTrue, EqualTo
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import StaticTable
+
+from medallion.lakehouse.nessie import Content
+from medallion.lakehouse.table import open_static
+from medallion.settings import S3
+
+DATE_PROPERTY = "medallion.logical-date"
+INPUTS_PROPERTY = "medallion.inputs"
+CODE_PROPERTY = "medallion.code"
+_DELIVERY_COLUMNS = ("_logical_date", "_delivery", "_source_uri", "_source_sha256")
+
+
+@dataclass(frozen=True, order=True)
+class Delivered:
+    """A delivery that bronze holds; the order of these is the order in which they count."""
+
+    logical_date: date
+    delivery: str
+    uri: str
+    sha256: str
+    rows: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.uri.partition("?")[0].rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a table's rows of one date (None: all rows) were made: hashes of inputs and of code."""
+
+    inputs: str
+    code: str
+
+
+def deliveries(s3: S3, content: Content, *, logical_date: date | None = None) -> list[Delivered]:
+    """The deliveries in a bronze table, oldest first; of one logical date only, if given."""
+    if content["snapshotId"] in (-1, None):
+        return []
+    table = open_static(s3, content)
+    row_filter = EqualTo("_logical_date", logical_date.isoformat()) if logical_date else AlwaysTrue()
+    found: dict[str, Delivered] = {}
+    for task in table.scan(row_filter=row_filter).plan_files():
+        for one in _of_file(table, task.file):
+            old = found.get(one.delivery)
+            found[one.delivery] = one if old is None else Delivered(*_key(one), rows=old.rows + one.rows)
+    return sorted(found.values())
+
+
+def _key(one: Delivered) -> tuple[date, str, str, str]:
+    return one.logical_date, one.delivery, one.uri, one.sha256
+
+
+def _of_file(table: StaticTable, file: DataFile) -> list[Delivered]:
+    schema = table.schema()
+    values = []
+    for name in _DELIVERY_COLUMNS:
+        field = schema.find_field(name)
+        low, high = (file.lower_bounds or {}).get(field.field_id), (file.upper_bounds or {}).get(field.field_id)
+        if low is None or low != high:  # several deliveries in one file, as compaction makes them
+            return _of_rows(table, file)
+        values.append(from_bytes(field.field_type, low))  # type: ignore[arg-type]
+    logical, delivery, uri, sha256 = values
+    return [Delivered(_date(logical), str(delivery), str(uri), str(sha256), file.record_count)]
+
+
+def _of_rows(table: StaticTable, file: DataFile) -> list[Delivered]:
+    import pyarrow.parquet as pq
+
+    with table.io.new_input(file.file_path).open() as stream:
+        rows = pq.read_table(stream, columns=list(_DELIVERY_COLUMNS))
+    counted = rows.group_by(list(_DELIVERY_COLUMNS)).aggregate([([], "count_all")]).to_pylist()
+    return [Delivered(*(row[name] for name in _DELIVERY_COLUMNS), rows=row["count_all"]) for row in counted]
+
+
+def _date(value: object) -> date:
+    return value if isinstance(value, date) else date(1970, 1, 1) + timedelta(days=int(str(value)))
+
+
+def made(s3: S3, content: Content) -> dict[date | None, Made]:
+    """How each date of a silver or gold table was made last, as far as its snapshots remember."""
+    if content["snapshotId"] in (-1, None):
+        return {}
+    found: dict[date | None, Made] = {}
+    metadata = open_static(s3, content).metadata
+    for snapshot in sorted(metadata.snapshots, key=lambda s: s.sequence_number or 0):
+        summary = snapshot.summary
+        if summary is None or summary.get(INPUTS_PROPERTY) is None:
+            continue
+        text = summary.get(DATE_PROPERTY) or ""
+        key = date.fromisoformat(text) if text else None
+        found[key] = Made(str(summary.get(INPUTS_PROPERTY)), str(summary.get(CODE_PROPERTY)))
+    return found
+
+
+def added_records(s3: S3, content: Content) -> int:
+    """`added-records` of the current snapshot: how many rows the last write really wrote."""
+    if content["snapshotId"] in (-1, None):
+        return 0
+    snapshot = open_static(s3, content).metadata.current_snapshot()
+    if snapshot is None or snapshot.summary is None:
+        return 0
+    return int(snapshot.summary.get("added-records") or 0)

@@ -1,0 +1,222 @@
+"""The run journal: what every run set out to do, step by step, written before it is done.
+
+It lives in PostgreSQL, schema `ops`. A run that was killed is finished or failed from what stands
+here, in Nessie's log and in the warehouse's ledger. While a process works on a run it holds the
+run's advisory lock, which dies with its connection: so another process knows whether it is alive.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any, Self
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from medallion import settings as settings_module
+from medallion.errors import ServiceUnavailable, UsageError
+
+log = logging.getLogger(__name__)
+
+_TABLES = """
+SELECT pg_advisory_lock(hashtext('medallion.journal.schema'));
+CREATE SCHEMA IF NOT EXISTS ops;
+CREATE TABLE IF NOT EXISTS ops.runs (
+  run_id text PRIMARY KEY,
+  kind text NOT NULL,
+  logical_date date,
+  branch text NOT NULL,
+  state text NOT NULL,
+  h0 text NOT NULL,
+  judged_hash text,
+  merged_hash text,
+  retry_of text REFERENCES ops.runs,
+  opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  error text,
+  story jsonb NOT NULL DEFAULT '{}'
+);
+CREATE TABLE IF NOT EXISTS ops.steps (
+  step_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  run_id text NOT NULL,
+  name text NOT NULL,
+  began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  ended_at timestamptz,
+  outcome text,
+  detail jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX IF NOT EXISTS steps_of_run ON ops.steps (run_id, step_id);
+SELECT pg_advisory_unlock(hashtext('medallion.journal.schema'));
+"""
+
+
+class Journal:
+    """The journal of one PostgreSQL database; one connection, every statement durable at once."""
+
+    def __init__(self, settings: settings_module.Postgres) -> None:
+        """Connect, and create the tables if they are missing. Raises: ServiceUnavailable."""
+        self.settings = settings
+        try:
+            self._connection = psycopg.connect(
+                host=settings.host,
+                port=settings.port,
+                user=settings.user,
+                password=settings.password.get_secret_value(),
+                dbname=settings.database,
+                connect_timeout=settings.connect_timeout_s,
+                application_name="medallion",
+                autocommit=True,
+                row_factory=dict_row,
+            )
+            if not self._all("SELECT to_regclass('ops.steps') AS found")[0]["found"]:
+                self._connection.execute(_TABLES)
+        except psycopg.Error as error:
+            raise self._down(error) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ── runs ──────────────────────────────────────────────────────────────────────────────────
+    def open(
+        self, run_id: str, kind: str, logical_date: date | None, branch: str, h0: str, retry_of: str | None
+    ) -> None:
+        """Write a run down, state `open`, and hold its lock."""
+        self._do(
+            "INSERT INTO ops.runs (run_id, kind, logical_date, branch, h0, retry_of, state) "
+            "VALUES (%s, %s, %s, %s, %s, %s, 'open')",
+            (run_id, kind, logical_date, branch, h0, retry_of),
+        )
+        self.hold(run_id)
+
+    def update(self, run_id: str, **columns: Any) -> None:
+        """Change columns of a run (`state`, `judged_hash`, `merged_hash`, `error`, `story`)."""
+        values = {k: Jsonb(v, dumps=_dumps) if isinstance(v, dict) else v for k, v in columns.items()}
+        sets = ", ".join(f"{column} = %({column})s" for column in values)
+        self._do(
+            f"UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s",
+            values | {"run_id": run_id},
+        )
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run's row. A unique beginning of the id will do. Raises: UsageError if there is none."""
+        rows = self._all(
+            "SELECT * FROM ops.runs WHERE run_id = %s OR starts_with(run_id, %s) ORDER BY run_id <> %s LIMIT 3",
+            (run_id, run_id, run_id),
+        )
+        exact = [row for row in rows if row["run_id"] == run_id]
+        if not rows or (not exact and len(rows) > 1):
+            what = f"several runs begin with '{run_id}'" if rows else f"there is no run '{run_id}'"
+            raise UsageError(what, hint="`medallion runs` lists them")
+        return (exact or rows)[0]
+
+    def runs(self, limit: int = 50, states: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
+        """The newest runs first; those in `states` only, if given."""
+        where = "WHERE state = ANY(%(states)s)" if states else ""
+        return self._all(
+            f"SELECT * FROM ops.runs {where} ORDER BY opened_at DESC, run_id DESC LIMIT %(limit)s",
+            {"states": list(states or ()), "limit": limit},
+        )
+
+    # ── steps ─────────────────────────────────────────────────────────────────────────────────
+    @contextmanager
+    def step(self, run_id: str, name: str, **detail: Any) -> Iterator[dict[str, Any]]:
+        """One effect outside the process: written down before it begins and when it has ended.
+
+        Yields: a dictionary; what the caller puts in is kept with the outcome.
+        """
+        step_id = self._all(
+            "INSERT INTO ops.steps (run_id, name, detail) VALUES (%s, %s, %s) RETURNING step_id",
+            (run_id, name, Jsonb(detail, dumps=_dumps)),
+        )[0]["step_id"]
+        found: dict[str, Any] = {}
+        try:
+            yield found
+        except BaseException as error:
+            try:
+                self._end(step_id, f"{type(error).__name__}: {error}"[:2000], found)
+            except ServiceUnavailable:
+                log.exception("the end of step %s of run %s could not be written", name, run_id)
+            raise
+        self._end(step_id, "done", found)
+
+    def _end(self, step_id: int, outcome: str, found: dict[str, Any]) -> None:
+        self._do(
+            "UPDATE ops.steps SET ended_at = clock_timestamp(), outcome = %s, detail = detail || %s WHERE step_id = %s",
+            (outcome, Jsonb(found, dumps=_dumps), step_id),
+        )
+
+    def steps(self, run_id: str) -> list[dict[str, Any]]:
+        """The steps of a run, in order."""
+        return self._all("SELECT * FROM ops.steps WHERE run_id = %s ORDER BY step_id", (run_id,))
+
+    # ── locks ─────────────────────────────────────────────────────────────────────────────────
+    def hold(self, run_id: str) -> bool:
+        """Take a run's lock, without waiting. Returns: whether nobody else works on it."""
+        return bool(self._all("SELECT pg_try_advisory_lock(hashtextextended(%s, 1)) AS got", (run_id,))[0]["got"])
+
+    def release(self, run_id: str) -> None:
+        """Give a run's lock back."""
+        self._do("SELECT pg_advisory_unlock(hashtextextended(%s, 1))", (run_id,))
+
+    @contextmanager
+    def queue(self, names: list[str]) -> Iterator[None]:
+        """Stand in line for some tables, first come first served, and leave the line at the end.
+
+        Only runs that have lost a conflict queue, so that many of them do not starve one another.
+        Always taken in sorted order, so that two of them cannot wait for each other.
+        """
+        for name in sorted(set(names)):
+            self._do("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (name,))
+        try:
+            yield
+        finally:
+            for name in sorted(set(names)):
+                self._do("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (name,))
+
+    # ── plumbing ──────────────────────────────────────────────────────────────────────────────
+    def _do(self, sql: str, parameters: Any = None) -> None:
+        try:
+            self._connection.execute(sql, parameters)
+        except psycopg.OperationalError as error:
+            raise self._down(error) from error
+
+    def _all(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except psycopg.OperationalError as error:
+            raise self._down(error) from error
+
+    def _down(self, error: psycopg.Error) -> ServiceUnavailable:
+        address = f"{self.settings.host}:{self.settings.port}/{self.settings.database}"
+        if "password authentication" in str(error):
+            return ServiceUnavailable(
+                f"PostgreSQL at {address} refuses the user '{self.settings.user}'",
+                hint="check the settings postgres.user and postgres.password",
+            )
+        return ServiceUnavailable(
+            f"PostgreSQL at {address} does not answer: {str(error).strip().splitlines()[0] if str(error) else error!r}",
+            hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong",
+        )
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, set | frozenset | tuple):
+        return sorted(value)
+    return str(value)

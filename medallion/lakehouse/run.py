@@ -1,0 +1,134 @@
+"""A run: the branch it writes, what it read and wrote, and its state.
+
+    open → written → validated → merging → merged → published
+      └──────┴───────────┴─► failed (the gate, an error, Ctrl-C)   └─► conflicted (run again as another)
+
+A run that found nothing to do ends as `unchanged`. The branch of a failed run is kept and sealed:
+`merge` refuses it, by our own convention, until its time to live ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from medallion.errors import UsageError
+from medallion.lakehouse.journal import Journal
+from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
+
+PREFIX = "run/"
+LIVE = ("open", "written", "validated", "merging")
+"""States in which a killed process may have left a run."""
+
+
+@dataclass
+class Run:
+    """One run, as far as it has come. `base` is every key of `main@h0`."""
+
+    id: str
+    kind: str
+    logical_date: date | None
+    h0: Reference
+    state: str
+    base: dict[str, Content]
+    retry_of: str | None = None
+    reads: set[str] = field(default_factory=set)
+    writes: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def branch(self) -> str:
+        return PREFIX + self.id
+
+    def story(self) -> dict[str, Any]:
+        """What the journal and the evidence keep of the run."""
+        return {
+            "reads": sorted(self.reads),
+            "writes": self.writes,
+            "deliveries": self.deliveries,
+            "notes": self.notes,
+            "options": self.options,
+        }
+
+    def save(self, journal: Journal, state: str | None = None) -> None:
+        """Keep the story, and a new state if given, in the journal."""
+        self.state = state or self.state
+        journal.update(self.id, state=self.state, story=self.story())
+
+
+def open_run(
+    nessie: Nessie,
+    journal: Journal,
+    kind: str,
+    logical_date: date | None,
+    *,
+    retry_of: str | None = None,
+    options: dict[str, Any] | None = None,
+) -> Run:
+    """Write a new run down and fork its branch from `main` as it is now."""
+    h0 = nessie.reference(MAIN)
+    prefix = logical_date.isoformat() if logical_date else kind
+    run = Run(f"{prefix}-{kind}-{secrets.token_hex(4)}" if logical_date else f"{prefix}-{secrets.token_hex(4)}",
+              kind, logical_date, h0, "open", {}, retry_of, options=options or {})  # fmt: skip
+    journal.open(run.id, kind, logical_date, run.branch, h0.hash, retry_of)
+    with journal.step(run.id, "run.branch", branch=run.branch, at=h0.hash):
+        nessie.create_branch(run.branch, h0)
+    run.base = nessie.contents(h0)
+    run.save(journal)
+    return run
+
+
+def load_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
+    """A run as the journal has it. Raises: UsageError if there is none."""
+    row = journal.run(run_id)
+    h0 = Reference(MAIN, row["h0"])
+    story = row["story"]
+    return Run(
+        id=row["run_id"],
+        kind=row["kind"],
+        logical_date=row["logical_date"],
+        h0=h0,
+        state=row["state"],
+        base=nessie.contents(h0),
+        retry_of=row["retry_of"],
+        reads=set(story.get("reads", ())),
+        writes=list(story.get("writes", ())),
+        deliveries=list(story.get("deliveries", ())),
+        notes=list(story.get("notes", ())),
+        options=dict(story.get("options", {})),
+    )
+
+
+def join_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
+    """Take up an open run to write more on its branch.
+
+    Raises: UsageError if it does not exist, is no longer open, or another process works on it.
+    """
+    run = load_run(nessie, journal, run_id)
+    if run.state not in ("open", "written"):
+        raise UsageError(
+            f"run {run.id} is {run.state}: nothing can be written to it any more",
+            hint="open a new one: `medallion run open --date …`",
+        )
+    if not journal.hold(run.id):
+        raise UsageError(f"another process works on run {run.id}", hint="wait for it, or open a run of your own")
+    return run
+
+
+def fail(journal: Journal, run: Run, error: str, state: str = "failed") -> None:
+    """End a run without a merge. Its branch stays, sealed."""
+    run.state = state
+    journal.update(run.id, state=state, error=error[:4000], story=run.story())
+    journal.release(run.id)
+
+
+def close_unchanged(nessie: Nessie, journal: Journal, run: Run) -> None:
+    """End a run that had nothing to write, and remove its branch."""
+    with journal.step(run.id, "run.branch.remove", branch=run.branch):
+        nessie.delete_branch(run.branch)
+    run.save(journal, "unchanged")
+    journal.release(run.id)

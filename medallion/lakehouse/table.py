@@ -1,0 +1,186 @@
+"""Iceberg tables as the catalog sees them: made from a contract, evolved, and read by metadata alone.
+
+A new table's first metadata file is written directly (Iceberg format v2) and put into Nessie by the
+merge, so that a catalog of many tables starts in a second and without a JVM.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from functools import lru_cache
+from typing import Any
+
+from pyiceberg.io import load_file_io
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.serializers import ToOutputFile
+from pyiceberg.table import StaticTable
+from pyiceberg.table.metadata import new_table_metadata
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import (
+    BinaryType,
+    BooleanType,
+    DateType,
+    DecimalType,
+    DoubleType,
+    FloatType,
+    IcebergType,
+    IntegerType,
+    ListType,
+    LongType,
+    MapType,
+    NestedField,
+    StringType,
+    StructType,
+    TimestampType,
+    TimestamptzType,
+)  # fmt: skip
+
+from medallion import settings as settings_module
+from medallion.contract import Contract
+from medallion.errors import ContractError
+from medallion.lakehouse.nessie import Content
+
+QUARANTINE_SCHEMA = {
+    "_run_id": "string",
+    "_logical_date": "date",
+    "rules": "array<string>",
+    "_delivery": "string",
+    "_source_row": "bigint",
+    "record": "string",
+    "_quarantined_at": "timestamp",
+}
+"""Columns of every `<dataset>__quarantine`: `rules` names the error rules that the row breaks;
+(`_delivery`, `_source_row`) points into bronze, which holds the original; `record` is the row as JSON."""
+
+_PROPERTIES = {
+    "format-version": "2",
+    "write.format.default": "parquet",
+    "write.parquet.compression-codec": "zstd",
+    "gc.enabled": "false",  # files are shared between branches; only branch-aware maintenance may delete
+    "write.metadata.metrics.column._delivery": "full",
+    "write.metadata.metrics.column._source_uri": "full",
+    "write.metadata.metrics.column._source_sha256": "full",
+}
+_SIMPLE: dict[str, IcebergType] = {
+    "string": StringType(), "tinyint": IntegerType(), "smallint": IntegerType(), "int": IntegerType(),
+    "bigint": LongType(), "double": DoubleType(), "float": FloatType(), "boolean": BooleanType(),
+    "date": DateType(), "timestamp": TimestamptzType(), "timestamp_ntz": TimestampType(), "binary": BinaryType(),
+}  # fmt: skip
+
+
+def io_properties(settings: settings_module.S3) -> dict[str, str]:
+    """What pyiceberg needs to reach the object store."""
+    properties = {
+        "s3.region": settings.region,
+        "s3.access-key-id": settings.access_key,
+        "s3.secret-access-key": settings.secret_key.get_secret_value(),
+        "s3.force-virtual-addressing": str(not settings.path_style).lower(),
+        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+    }
+    return properties | ({"s3.endpoint": settings.endpoint} if settings.endpoint else {})
+
+
+def iceberg_type(name: str, ids: Any) -> IcebergType:
+    """Spark SQL's name of a type as an Iceberg type; `ids` yields field ids for nested fields.
+
+    Raises: ContractError for a name that is no type.
+    """
+    name = name.strip().lower()
+    if name in _SIMPLE:
+        return _SIMPLE[name]
+    if match := re.fullmatch(r"decimal\((\d+),\s*(\d+)\)", name):
+        return DecimalType(int(match[1]), int(match[2]))
+    if match := re.fullmatch(r"(array|map|struct)<(.*)>", name):
+        parts = _parts(match[2])
+        if match[1] == "array":
+            return ListType(next(ids), iceberg_type(match[2], ids), element_required=False)
+        if match[1] == "map" and len(parts) == 2:
+            key_id, value_id = next(ids), next(ids)
+            return MapType(
+                key_id, iceberg_type(parts[0], ids), value_id, iceberg_type(parts[1], ids), value_required=False
+            )
+        if match[1] == "struct":
+            fields = [part.partition(":") for part in parts]
+            return StructType(
+                *(NestedField(next(ids), n.strip(), iceberg_type(t, ids), required=False) for n, _, t in fields)
+            )
+    raise ContractError(f"'{name}' is no type", hint="use Spark SQL's names: string, bigint, decimal(10,2), …")
+
+
+def _parts(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for i, letter in enumerate(text):
+        depth += (letter in "<(") - (letter in ">)")
+        if letter == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return [*parts, text[start:]]
+
+
+def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool = False) -> Content:
+    """Write the first metadata file of a contract's table (or of its quarantine), empty.
+
+    The location ends in a fresh uuid: two tables that shared one would lose files to each other.
+    Returns: the Nessie content to put, without an id. Raises: ServiceUnavailable.
+    """
+    columns = QUARANTINE_SCHEMA if quarantine else contract.schema()
+    described = {} if quarantine else {column.name: column.description for column in contract.columns}
+    ids = iter(range(1, 10_000))
+    fields = [
+        NestedField(next(ids), name, iceberg_type(type_, ids), required=False, doc=described.get(name) or None)
+        for name, type_ in columns.items()
+    ]
+    schema = Schema(*fields)
+    by = "_logical_date" if quarantine else contract.partition_column
+    spec = UNPARTITIONED_PARTITION_SPEC
+    if by:
+        spec = PartitionSpec(PartitionField(schema.find_field(by).field_id, 1000, IdentityTransform(), by))
+    name = contract.quarantine if quarantine else contract.dataset
+    leaf = name.split(".")[-1]
+    location = f"s3://{contract.bucket}/tables/{contract.domain}/{leaf}-{uuid.uuid4()}"
+    metadata = new_table_metadata(schema, spec, UNSORTED_SORT_ORDER, location, dict(_PROPERTIES))
+    path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
+    io = load_file_io(io_properties(settings), location)
+    ToOutputFile.table_metadata(metadata, io.new_output(path))
+    return {
+        "type": "ICEBERG_TABLE", "metadataLocation": path, "snapshotId": -1,
+        "schemaId": metadata.current_schema_id, "specId": metadata.default_spec_id,
+        "sortOrderId": metadata.default_sort_order_id,
+    }  # fmt: skip
+
+
+def open_static(settings: settings_module.S3, content: Content) -> StaticTable:
+    """The table that a content points at, read only. Metadata files never change, so they are cached."""
+    properties = tuple(sorted(io_properties(settings).items()))
+    return _static(content["metadataLocation"], properties)
+
+
+@lru_cache(maxsize=512)
+def _static(location: str, properties: tuple[tuple[str, str], ...]) -> StaticTable:
+    return StaticTable.from_metadata(location, dict(properties))
+
+
+def missing_columns(table: StaticTable, contract: Contract) -> dict[str, str]:
+    """Columns that the contract has and the table lacks: name -> Spark SQL type, to be added.
+
+    Raises: ContractError if the contract dropped or retyped a column: that would break readers.
+    """
+    ids = iter(range(1, 10_000))
+    wanted = {name: (type_, iceberg_type(type_, ids)) for name, type_ in contract.schema().items()}
+    present = {field.name: field.field_type for field in table.schema().fields}
+    for name, there in present.items():
+        if name not in wanted or _shape(wanted[name][1]) != _shape(there):
+            now = wanted[name][0] if name in wanted else "nothing"
+            raise ContractError(
+                f"{contract.path}: column '{name}' is {there} in the table and {now} in the contract",
+                hint="that breaks readers: give the dataset a new name for the new shape, or undo the change",
+                dataset=contract.dataset,
+            )
+    return {name: type_ for name, (type_, _) in wanted.items() if name not in present}
+
+
+def _shape(type_: IcebergType) -> str:
+    return re.sub(r"\d+: ", "", str(type_)) if not isinstance(type_, DecimalType) else str(type_)

@@ -1,0 +1,279 @@
+"""One run from end to end: plan, write on its branch, gate, merge; again if others were quicker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from medallion import domain as domain_module
+from medallion import evidence, session
+from medallion.contract import LAYERS, Layer
+from medallion.domain import Domains
+from medallion.errors import ConflictError, GateRefused
+from medallion.lakehouse.branch import Branch
+from medallion.lakehouse.catalog import ensure_tables
+from medallion.lakehouse.history import deliveries
+from medallion.lakehouse.journal import Journal
+from medallion.lakehouse.merge import merge
+from medallion.lakehouse.nessie import CommitConflict, Nessie
+from medallion.lakehouse.run import Run, close_unchanged, fail, join_run, open_run
+from medallion.lakehouse.store import Store
+from medallion.layers.bronze import ingest
+from medallion.layers.make import make
+from medallion.layers.plan import Plan
+from medallion.quality import gate
+from medallion.settings import Settings
+from medallion.sources.files import Arrival, discover
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run: which layers of which datasets, for which logical date."""
+
+    logical_date: date
+    layers: tuple[Layer, ...] = LAYERS
+    domain: str | None = None
+    dataset: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "pipeline" if len(self.layers) > 1 else self.layers[0]
+
+
+@dataclass
+class Outcome:
+    """What came of a run. `state` is `merged`, `unchanged`, or `written` for a joined run."""
+
+    run_id: str
+    state: str
+    merged_hash: str | None
+    writes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+class Lake:
+    """The services that a run needs, opened once and closed together."""
+
+    def __init__(self, settings: Settings, domains: Domains | None = None) -> None:
+        self.settings = settings
+        self.domains = domains or domain_module.load(settings)
+        self._stack = ExitStack()
+        self.journal = self._stack.enter_context(Journal(settings.postgres))
+        self.nessie = Nessie(settings.nessie)
+        self._stack.callback(self.nessie.close)
+        self.store = Store(settings.s3)
+        self._spark: SparkSession | None = None
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def spark(self) -> SparkSession:
+        """The session, started when it is first needed: a run without news needs none."""
+        if self._spark is None:
+            self._spark = session.start(self.settings)
+        return self._spark
+
+    def branch(self, name: str) -> Branch:
+        catalog = session.attach(self.spark(), self.settings, name)
+        return Branch(self.spark(), self.settings, self.nessie, name, catalog)
+
+
+def execute(lake: Lake, request: Request, report: Report = print) -> Outcome:
+    """Run a request as one transaction.
+
+    Returns: what came of it; `main` has changed once, or not at all.
+    Raises: GateRefused, InputError, ContractError, UsageError: nothing was merged, the run is
+        `failed` and its branch sealed; ConflictError after the bounded retries; ServiceUnavailable.
+    """
+    began = time.monotonic()
+    selected = lake.domains.select(layers=request.layers, domain=request.domain, dataset=request.dataset)
+    if created := ensure_tables(lake.settings, lake.nessie, lake.journal, lake.domains.contracts.values()):
+        report(f"catalog: created {created} tables")
+    contested: tuple[str, ...] = ()
+    previous: str | None = None
+    for attempt in range(1, lake.settings.runs.conflict_retries + 2):
+        with lake.journal.queue(list(contested)) if contested else nullcontext():
+            run = open_run(
+                lake.nessie, lake.journal, request.kind, request.logical_date, retry_of=previous, options=_options(request)
+            )
+            report(f"run {run.id}: branch {run.branch} from main@{run.h0.hash[:12]}")
+            try:
+                merged = _attempt(lake, run, request, selected, report)
+            except CommitConflict as conflict:
+                fail(lake.journal, run, str(conflict), "conflicted")
+                lake.nessie.delete_branch(run.branch)
+                previous, contested = run.id, conflict.keys or tuple(sorted(run.reads))
+                report(f"run {run.id}: conflict on {', '.join(contested)}; running again")
+                continue
+        return Outcome(run.id, run.state, merged, run.writes, run.notes, attempt, time.monotonic() - began)
+    raise ConflictError(
+        f"run for {request.logical_date}: {', '.join(contested)} changed on main in each of {attempt} attempts; "
+        "nothing was merged",
+        hint="run it again when fewer runs write these tables, or raise runs.conflict_retries",
+        run=previous,
+    )
+
+
+def write(lake: Lake, run_id: str, request: Request, report: Report = print) -> Outcome:
+    """Write one more part on the branch of an open run; `merge_run` ends it. Raises: as `execute`."""
+    began = time.monotonic()
+    selected = lake.domains.select(layers=request.layers, domain=request.domain, dataset=request.dataset)
+    run = join_run(lake.nessie, lake.journal, run_id)
+    before = len(run.writes)
+    try:
+        _write(lake, run, request, selected, report)
+    except BaseException as error:
+        fail(lake.journal, run, _reason(error))
+        raise
+    run.save(lake.journal, "written")
+    lake.journal.release(run.id)
+    return Outcome(run.id, run.state, None, run.writes[before:], run.notes, seconds=time.monotonic() - began)
+
+
+def merge_run(lake: Lake, run_id: str, report: Report = print) -> Outcome:
+    """Gate and merge an open run that was written in parts.
+
+    Raises: GateRefused; ConflictError at once, because its parts came from other processes.
+    """
+    began = time.monotonic()
+    run = join_run(lake.nessie, lake.journal, run_id)
+    try:
+        merged = _judge_and_merge(lake, run, report)
+    except CommitConflict as conflict:
+        fail(lake.journal, run, str(conflict), "conflicted")
+        raise ConflictError(
+            f"run {run.id}: {', '.join(conflict.keys)} changed on main since it began; nothing was merged",
+            hint="open a new run and write its parts again",
+            run=run.id,
+        ) from conflict
+    return Outcome(run.id, run.state, merged, run.writes, run.notes, seconds=time.monotonic() - began)
+
+
+def _attempt(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Report) -> str | None:
+    try:
+        _write(lake, run, request, selected, report)
+    except BaseException as error:
+        fail(lake.journal, run, _reason(error))
+        raise
+    return _judge_and_merge(lake, run, report)
+
+
+def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Report) -> None:
+    """Everything that the request asks for and that is not there yet, layer by layer."""
+    contents = run.base if not run.writes else lake.nessie.contents(lake.nessie.reference(run.branch))
+    plan = Plan(lake.settings.s3, lake.domains, contents, selected, request.logical_date)
+    arrivals = _discover(lake, run, plan, request, report)
+    tasks = {d: plan.tasks(d) for d in selected if d in lake.domains.transforms}
+    if not any(arrivals.values()) and not any(tasks.values()):
+        return
+    branch = lake.branch(run.branch)
+    for dataset in selected:
+        if arrivals.get(dataset) or tasks.get(dataset):
+            run.reads |= {dataset} | set(lake.domains.transforms[dataset].inputs.values() if dataset in tasks else ())
+            if added := branch.evolve(lake.domains.contracts[dataset]):
+                run.notes.append(f"{dataset}: added columns {', '.join(added)}")
+        for arrival in arrivals.get(dataset, ()):
+            _one(lake, run, f"write.{dataset}", report, lambda d=dataset, a=arrival: _ingest(lake, branch, run, d, a))
+        for task in tasks.get(dataset, ()):
+            _one(lake, run, f"write.{dataset}", report, lambda t=task: make(branch, lake.domains, plan, t, run.id))
+
+
+def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report) -> dict[str, list[Arrival]]:
+    """Look into the bronze buckets; count with what arrived, so that the plan sees what it touches."""
+    arrivals: dict[str, list[Arrival]] = {}
+    for dataset in lake.domains.select(layers=request.layers, domain=request.domain, dataset=request.dataset):
+        contract = lake.domains.contracts[dataset]
+        if contract.layer != "bronze":
+            continue
+        of = None if plan.whole(dataset) else request.logical_date
+        held = deliveries(lake.settings.s3, plan.contents[dataset], logical_date=of)
+        found = discover(lake.store, contract, request.logical_date, held)
+        arrivals[dataset] = found.new
+        run.reads.add(dataset)
+        run.notes += found.notes
+        for note in found.notes:
+            report(f"  {note}")
+        for arrival in found.new:
+            plan.arrived(dataset, arrival.delivered)
+    return arrivals
+
+
+def _ingest(lake: Lake, branch: Branch, run: Run, dataset: str, arrival: Arrival) -> dict[str, Any]:
+    run.deliveries.append({"dataset": dataset} | asdict(arrival.delivered))
+    return ingest(branch, lake.domains.contracts[dataset], run.id, arrival)
+
+
+def _one(lake: Lake, run: Run, step: str, report: Report, effect: Callable[[], dict[str, Any]]) -> None:
+    with lake.journal.step(run.id, step) as found:
+        written = effect()
+        found |= {k: written[k] for k in ("logical_date", "rows_in", "rows_out", "quarantined", "seconds")}
+    run.writes.append(written)
+    run.save(lake.journal)
+    of = f" {written['logical_date']}" if written["logical_date"] else ""
+    put_aside = f", {written['quarantined']} quarantined" if written["quarantined"] else ""
+    rows = f"{written['rows_in']} rows in, {written['rows_out']} out{put_aside}"
+    report(f"  {written['dataset']}{of}: {rows} ({written['seconds']:.1f} s)")
+
+
+def _judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:
+    """Judge the branch as it is now; what is written later is not merged."""
+    try:
+        if not run.writes:
+            close_unchanged(lake.nessie, lake.journal, run)
+            report(f"run {run.id}: nothing to do, main@{run.h0.hash[:12]} has it all")
+            return None
+        judged = lake.nessie.reference(run.branch)
+        run.save(lake.journal, "written")
+        with lake.journal.step(run.id, "gate", judged=judged.hash):
+            gate.check(run.id, run.branch, run.writes)
+            properties = evidence.keep(lake.store, run, judged, lake.nessie.contents(judged))
+        run.state = "validated"
+        lake.journal.update(run.id, state="validated", judged_hash=judged.hash)
+        merged = merge(lake.nessie, lake.journal, run, judged, _message(run), properties)
+    except GateRefused as error:
+        fail(lake.journal, run, str(error))
+        raise
+    except CommitConflict:
+        raise
+    except BaseException as error:
+        if run.state != "merging":  # a merge whose outcome is unknown stays as it is, for `resume`
+            fail(lake.journal, run, _reason(error))
+        raise
+    report(f"run {run.id}: gate passed, main is at {str(merged)[:12]}")
+    _remove_branch(lake, run)
+    return merged
+
+
+def _remove_branch(lake: Lake, run: Run) -> None:
+    with lake.journal.step(run.id, "run.branch.remove", branch=run.branch):
+        lake.nessie.delete_branch(run.branch)
+    lake.journal.release(run.id)
+
+
+def _message(run: Run) -> str:
+    tables = len({w["dataset"] for w in run.writes})
+    return f"{run.kind} {run.logical_date}: {tables} tables, {sum(w['rows_out'] for w in run.writes)} rows"
+
+
+def _options(request: Request) -> dict[str, Any]:
+    return {"layers": list(request.layers), "domain": request.domain, "dataset": request.dataset}
+
+
+def _reason(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+
+

@@ -1,0 +1,67 @@
+"""One number for what a table holds, whatever the order of its rows and columns.
+
+Every row becomes one text, with each column cast to its type by the same engine for lake and
+warehouse alike (text of doubles differs between engines); the checksum is the sum of the rows'
+MD5, in two halves modulo 2^64, so that order does not matter and repeated rows count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medallion.publish.columns import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Number of rows, and 32 hexadecimal digits."""
+
+    rows: int
+    checksum: str
+
+
+def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Digest:
+    """Rows and checksum of an Arrow table or of Parquet files.
+
+    Args:
+        source: columns are found by name, whatever its case. An integer where `columns` says
+            timestamp is microseconds since 1970-01-01, in UTC for an instant.
+        columns: the columns that count, with the types that they are compared as.
+    """
+    import duckdb
+
+    with duckdb.connect() as engine:
+        if isinstance(source, Sequence):
+            if not source:
+                return Digest(0, "0" * 32)
+            relation = engine.read_parquet([str(path) for path in source], union_by_name=True)
+        else:
+            relation = engine.from_arrow(source)
+        types = {name.lower(): str(type_) for name, type_ in zip(relation.columns, relation.types, strict=True)}
+        texts = [
+            f"coalesce(length({text}) || ':' || {text}, '-')"
+            for text in (_text(column, types[column.name.lower()]) for column in sorted(columns, key=lambda c: c.name))
+        ]
+        rows = relation.project(f"concat({', '.join(texts)}) AS row")
+        count, low, high = rows.aggregate(
+            "count(*), coalesce(sum(md5_number_lower(row)), 0), coalesce(sum(md5_number_upper(row)), 0)"
+        ).fetchall()[0]
+    return Digest(int(count), f"{int(high) % 2**64:016x}{int(low) % 2**64:016x}")
+
+
+def _text(column: Column, found: str) -> str:
+    """A DuckDB expression: the one text of a value, null for null."""
+    name = '"' + column.name.replace('"', '""') + '"'
+    if column.type in ("timestamp", "timestamp_ntz"):
+        micros = f"CAST({name} AS BIGINT)" if found.endswith("INT") or found.startswith("DECIMAL") else f"epoch_us({name})"
+        return f"CAST({micros} AS VARCHAR)"
+    if column.type == "binary":
+        return f"hex({name})"
+    as_type = {"int": "BIGINT", "float": "DOUBLE", "string": "VARCHAR"}.get(column.type, column.type.upper())
+    return f"CAST(CAST({name} AS {as_type}) AS VARCHAR)"

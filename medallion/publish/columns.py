@@ -1,0 +1,62 @@
+"""A published column: its name, and its type by Spark SQL's name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medallion.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyiceberg.schema import Schema
+
+_FROM_ICEBERG = {
+    "boolean": "boolean",
+    "int": "int",
+    "long": "bigint",
+    "float": "float",
+    "double": "double",
+    "date": "date",
+    "timestamp": "timestamp_ntz",
+    "timestamptz": "timestamp",
+    "string": "string",
+    "binary": "binary",
+}
+_DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. `type` is one of boolean, int, bigint, float, double, decimal(p,s), date,
+    timestamp (an instant), timestamp_ntz (a local time), string, binary."""
+
+    name: str
+    type: str
+
+
+def from_iceberg(dataset: str, schema: Schema) -> tuple[Column, ...]:
+    """The columns of a table as the lake has it.
+
+    Raises: UsageError naming a column whose type no warehouse column can hold as it is.
+    """
+    columns = []
+    for field in schema.fields:
+        text = str(field.field_type)
+        decimal = _DECIMAL.fullmatch(text)
+        type_ = f"decimal({decimal[1]},{decimal[2]})" if decimal else _FROM_ICEBERG.get(text)
+        if type_ is None:
+            raise UsageError(
+                f"{dataset}: column '{field.name}' is {text}, which is not published; the warehouse is unchanged",
+                hint="flatten it in the gold transform, or set `published: false` in its contract",
+                dataset=dataset,
+            )
+        columns.append(Column(field.name, type_))
+    names = [column.name.lower() for column in columns]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(
+            f"{dataset}: columns {repeated} differ in upper and lower case only; the warehouse is unchanged",
+            hint="rename one of them",
+            dataset=dataset,
+        )
+    return tuple(columns)

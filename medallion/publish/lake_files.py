@@ -1,0 +1,162 @@
+"""A table of the lake as Parquet files on disk: its own where they serve as they are.
+
+They do if nothing is deleted from them row by row, and if each holds every column by its present
+name, field id and type. Else the table is written once, from a scan, into one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from medallion.errors import MedallionError, ServiceUnavailable
+from medallion.settings import S3
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import FileScanTask, StaticTable
+
+_DOWNLOADS = 8
+_BATCH_ROWS = 131_072
+
+
+@dataclass(frozen=True)
+class LakeFiles:
+    """Parquet files that together are one table; `rows` as the lake's manifests count them."""
+
+    paths: tuple[Path, ...]
+    rows: int
+    as_they_are: bool
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.paths)
+
+
+def pyiceberg_properties(s3: S3) -> dict[str, str]:
+    """How pyiceberg reaches the object store."""
+    properties = {
+        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+        "s3.region": s3.region,
+        "s3.access-key-id": s3.access_key,
+        "s3.secret-access-key": s3.secret_key.get_secret_value(),
+        "s3.force-virtual-addressing": str(not s3.path_style).lower(),
+        "s3.connect-timeout": "10",
+        "s3.request-timeout": "60",
+    }
+    return properties | ({"s3.endpoint": s3.endpoint} if s3.endpoint else {})
+
+
+def open_table(s3: S3, content: dict[str, Any]) -> StaticTable:
+    """The table that a Nessie content points to.
+
+    Raises: ServiceUnavailable if its metadata cannot be read or is not the version it says.
+    """
+    from pyiceberg.table import StaticTable
+
+    location = content["metadataLocation"]
+    try:
+        table = StaticTable.from_metadata(location, properties=pyiceberg_properties(s3))
+    except (OSError, ValueError) as error:
+        raise _unreadable(location, error) from error
+    snapshot = table.metadata.current_snapshot_id
+    if (-1 if snapshot is None else snapshot) != content["snapshotId"]:
+        raise MedallionError(
+            f"{location} is at snapshot {snapshot}, the catalog says {content['snapshotId']}",
+            hint="the catalog was changed by something that is not an Iceberg writer; write the table again",
+        )
+    return table
+
+
+def fetch(s3: S3, table: StaticTable, folder: Path) -> LakeFiles:
+    """Put a table's present rows into a folder as Parquet.
+
+    Args:
+        folder: exists and is empty; afterwards it holds the returned files and nothing else.
+
+    Raises: ServiceUnavailable if the object store cannot be read.
+    """
+    try:
+        tasks = list(table.scan().plan_files())
+        rows = sum(task.file.record_count for task in tasks)
+        if not any(task.delete_files for task in tasks):
+            paths = _download(s3, tasks, folder)
+            if all(_serves(path, table.schema()) for path in paths):
+                return LakeFiles(tuple(paths), rows, True)
+            for path in paths:
+                path.unlink()
+        return _write(table, folder)
+    except OSError as error:
+        raise _unreadable(table.metadata_location, error) from error
+
+
+def _download(s3: S3, tasks: Iterable[FileScanTask], folder: Path) -> list[Path]:
+    from minio import Minio
+    from minio.error import MinioException
+    from urllib3.exceptions import HTTPError
+
+    address = urlsplit(s3.endpoint or f"https://s3.{s3.region}.amazonaws.com")
+    store = Minio(
+        address.netloc,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key.get_secret_value(),
+        secure=address.scheme == "https",
+        region=s3.region,
+    )
+
+    def one(numbered: tuple[int, FileScanTask]) -> Path:
+        number, task = numbered
+        place = urlsplit(task.file.file_path)
+        path = folder / f"{number:05d}.parquet"
+        store.fget_object(bucket_name=place.netloc, object_name=place.path.lstrip("/"), file_path=str(path))
+        return path
+
+    try:
+        with ThreadPoolExecutor(_DOWNLOADS) as pool:
+            return list(pool.map(one, enumerate(tasks)))
+    except (MinioException, HTTPError) as error:
+        raise _unreadable(address.netloc, error) from error
+
+
+def _serves(path: Path, schema: Schema) -> bool:
+    """Whether a file's columns are those of the schema by name, field id and type."""
+    import pyarrow.parquet as pq
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    found: dict[str, Sequence[pa.Field]] = {}
+    for field in pq.read_schema(path):
+        found[field.name.lower()] = [*found.get(field.name.lower(), ()), field]
+    for expected, field in zip(schema_to_pyarrow(schema), schema.fields, strict=True):
+        match = found.get(field.name.lower(), ())
+        if len(match) != 1 or match[0].name != field.name:
+            return False
+        if (match[0].metadata or {}).get(b"PARQUET:field_id") != str(field.field_id).encode():
+            return False
+        if str(match[0].type).removeprefix("large_") != str(expected.type).removeprefix("large_"):
+            return False
+    return True
+
+
+def _write(table: StaticTable, folder: Path) -> LakeFiles:
+    import pyarrow.parquet as pq
+
+    path = folder / "00000.parquet"
+    rows = 0
+    with table.scan().to_arrow_batch_reader() as reader:
+        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                rows += batch.num_rows
+                writer.write_batch(batch, row_group_size=_BATCH_ROWS)
+    return LakeFiles((path,), rows, False)
+
+
+def _unreadable(what: str, error: Exception) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"the object store does not give {what}: {error}",
+        hint="check the settings s3.endpoint, s3.access_key and s3.secret_key; `medallion doctor` says what is wrong",
+    )

@@ -1,0 +1,80 @@
+"""The ledger: which version of the lake the warehouse shows, and how it came there.
+
+It stands in the warehouse beside the data, so that one transaction writes both. The head is one
+row that every publication updates first: whoever holds it publishes, everyone else waits or plans
+again. Every publication that changed something is one entry; its sequence numbers have no gaps.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the warehouse shows now. `sequence` 0 and no hash: nothing has been published yet."""
+
+    sequence: int
+    hash: str | None
+    publication_id: str | None
+
+
+@dataclass(frozen=True)
+class TableState:
+    """One table as the warehouse holds it after a publication.
+
+    `content_id`, `snapshot_id`, `schema_id` and `metadata_location` say which version of the lake's
+    table it is; `rows` and `checksum` what is in it (see `checksum.py`); `hash` at which commit of
+    `main` it was last written.
+    """
+
+    content_id: str
+    snapshot_id: int
+    schema_id: int
+    metadata_location: str
+    rows: int
+    checksum: str
+    hash: str
+
+    def shows(self, content: dict[str, Any]) -> bool:
+        """Whether a Nessie content is the same version of the same table."""
+        return (self.content_id, self.snapshot_id, self.schema_id) == (
+            content["id"], content["snapshotId"], content["schemaId"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One publication. `tables` holds every published table, `changed` those that it wrote."""
+
+    sequence: int
+    publication_id: str
+    hash: str
+    runs: tuple[str, ...]
+    published_at: datetime | None
+    tables: dict[str, TableState]
+    changed: tuple[str, ...]
+
+    def details(self) -> str:
+        """The part that is kept as JSON."""
+        tables = {dataset: asdict(state) for dataset, state in sorted(self.tables.items())}
+        return json.dumps({"tables": tables, "changed": list(self.changed)}, sort_keys=True)
+
+    @classmethod
+    def read(
+        cls, sequence: int, publication_id: str, hash: str, runs: str, published_at: datetime, details: str
+    ) -> Entry:
+        """An entry from the columns of its row."""
+        kept = json.loads(details)
+        return cls(
+            sequence=int(sequence),
+            publication_id=publication_id,
+            hash=hash,
+            runs=tuple(json.loads(runs)),
+            published_at=published_at,
+            tables={dataset: TableState(**state) for dataset, state in kept["tables"].items()},
+            changed=tuple(kept["changed"]),
+        )

@@ -1,0 +1,97 @@
+"""The Spark session, and Iceberg catalogs over one Nessie reference each."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from medallion.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_COMMON = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.ansi.enabled": "true",
+    # Above this many bytes of bytecode the JIT gives up on a generated method; Spark's own limit is
+    # far higher, so a wide row check would run interpreted. See docs/performance.md.
+    "spark.sql.codegen.hugeMethodLimit": "8000",
+}
+
+
+def local(name: str = "medallion") -> SparkSession:
+    """A session without catalogs, for transforms on frames made by hand (unit tests, notebooks)."""
+    return _build(name, {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2", "spark.ui.enabled": "false"})
+
+
+def start(settings: Settings, name: str = "medallion") -> SparkSession:
+    """The session of this process, made at the first call.
+
+    The master is what `spark-submit` said, else `settings.spark.master`, else `local[2]`.
+    """
+    conf = {
+        "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
+        "spark.ui.enabled": str(settings.spark.ui).lower(),
+    }
+    if settings.spark.master or not _submitted_with_master():
+        conf["spark.master"] = settings.spark.master or "local[2]"
+    return _build(name, conf | settings.spark.conf)
+
+
+def _submitted_with_master() -> bool:
+    """Whether spark-submit was given a master: without one it passes on `local[*]`."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return False
+    from pyspark import SparkConf
+
+    return SparkConf().get("spark.master", "local[*]") != "local[*]"
+
+
+def _build(name: str, conf: dict[str, str]) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(name)
+    for key, value in (_COMMON | {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"} | conf).items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def catalog_properties(settings: Settings, ref: str, hash_: str | None = None) -> dict[str, str]:
+    """The properties of a NessieCatalog at one reference, without their `spark.sql.catalog.` prefix."""
+    s3 = settings.s3
+    properties = {
+        "catalog-impl": "org.apache.iceberg.nessie.NessieCatalog",
+        "uri": settings.nessie.api_v2,
+        "ref": ref,
+        "warehouse": "s3://dev-sandbox/tables",  # every table names its own location; this is never used
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "client.region": s3.region,
+        "s3.access-key-id": s3.access_key,
+        "s3.secret-access-key": s3.secret_key.get_secret_value(),
+        "s3.path-style-access": str(s3.path_style).lower(),
+        "cache-enabled": "false",
+    }
+    if hash_:
+        properties["ref.hash"] = hash_
+    if s3.endpoint:
+        properties["s3.endpoint"] = s3.endpoint
+    if settings.nessie.token:
+        properties |= {
+            "authentication.type": "BEARER",
+            "authentication.token": settings.nessie.token.get_secret_value(),
+        }
+    return properties
+
+
+def attach(spark: SparkSession, settings: Settings, ref: str, hash_: str | None = None) -> str:
+    """Give the session a catalog over one reference. Returns: the catalog's name in SQL."""
+    name = re.sub(r"[^a-z0-9]", "_", f"at_{ref}_{(hash_ or '')[:16]}".lower())
+    spark.conf.set(f"spark.sql.catalog.{name}", "org.apache.iceberg.spark.SparkCatalog")
+    for key, value in catalog_properties(settings, ref, hash_).items():
+        spark.conf.set(f"spark.sql.catalog.{name}.{key}", value)
+    return name

@@ -1,0 +1,258 @@
+"""Where the servers are and how to reach them.
+
+Precedence, lowest first: defaults, `conf/<profile>.toml`, the running embedded stack (its ports
+are chosen when it starts), environment variables (`MEDALLION_…`, with `__` between levels, and
+`SNOWFLAKE_…`). The profile is `MEDALLION_PROFILE`, default `embedded`.
+A key that does not exist is an error, wherever it stands. Secrets are never printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from medallion.errors import SettingsError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: holds `conf/`, `jobs/` and, by default, the state folder `.medallion/`."""
+
+BUCKETS = (
+    "bronze-raw-data", "bronze-streaming", "bronze-batch", "bronze-external",
+    "silver-cleaned", "silver-validated", "silver-normalized",
+    "gold-analytics", "gold-reporting", "gold-ml-features",
+    "mlflow-artifacts", "feature-store", "backup-metadata", "dev-sandbox",
+)  # fmt: skip
+EVIDENCE_BUCKET = "backup-metadata"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Nessie(_Part):
+    """The catalog. `uri` is the server's root, without `/api/…` or `/iceberg`."""
+
+    uri: str = "http://127.0.0.1:19120"
+    token: SecretStr | None = None
+    timeout_s: float = 10.0
+
+    @property
+    def api_v1(self) -> str:
+        return f"{self.uri.rstrip('/')}/api/v1"
+
+    @property
+    def api_v2(self) -> str:
+        return f"{self.uri.rstrip('/')}/api/v2"
+
+    @property
+    def iceberg_rest(self) -> str:
+        return f"{self.uri.rstrip('/')}/iceberg"
+
+
+class S3(_Part):
+    """The object store. `endpoint` empty means AWS itself."""
+
+    endpoint: str = "http://127.0.0.1:9000"
+    region: str = "us-east-1"
+    access_key: str = "medallion"
+    secret_key: SecretStr = SecretStr("medallion-secret")
+    path_style: bool = True
+
+
+class Postgres(_Part):
+    """Metadata: the run journal, and Nessie's version store in a database of its own."""
+
+    host: str = "127.0.0.1"
+    port: int = 5432
+    user: str = "medallion"
+    password: SecretStr = SecretStr("medallion")
+    database: str = "medallion"
+    connect_timeout_s: int = 5
+
+
+class Snowflake(_Part):
+    """The warehouse. With `host` set it is that endpoint (the emulator), else the real account."""
+
+    account: str = "fakesnow"
+    user: str = "medallion"
+    password: SecretStr | None = SecretStr("medallion")
+    private_key_path: Path | None = None
+    private_key_passphrase: SecretStr | None = None
+    role: str | None = None
+    warehouse: str | None = None
+    database: str = "gold"
+    host: str | None = None
+    port: int | None = None
+    protocol: Literal["http", "https"] = "https"
+    login_timeout_s: int = 10
+    network_timeout_s: int = 60
+
+    @property
+    def emulated(self) -> bool:
+        return self.host is not None
+
+
+class Spark(_Part):
+    """Spark, as the session builder sets it; a cluster's own file may override it."""
+
+    master: str | None = None  # None: what spark-submit says, else local[2]
+    shuffle_partitions: int = 2
+    ui: bool = False
+    conf: dict[str, str] = Field(default_factory=dict)
+
+
+class Runs(_Part):
+    """How runs behave."""
+
+    conflict_retries: int = 5
+    branch_ttl_days: int = 14  # how long a failed run's branch is kept
+
+
+class Ports(_Part):
+    """Ports of the embedded stack; 0 chooses a free one, which is kept from then on."""
+
+    postgres: int = 0
+    minio: int = 0
+    nessie: int = 0
+    nessie_management: int = 0
+    snowflake: int = 0
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEDALLION_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    profile: str = "embedded"
+    home: Path = ROOT / ".medallion"
+    domains: str = ""  # further domain folders, separated by ':'
+    warehouse: Literal["snowflake"] = "snowflake"
+    nessie: Nessie = Nessie()
+    s3: S3 = S3()
+    postgres: Postgres = Postgres()
+    snowflake: Snowflake = Snowflake()
+    spark: Spark = Spark()
+    runs: Runs = Runs()
+    ports: Ports = Ports()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over what `load` passes in (file and running stack)."""
+        return (env_settings, init_settings)
+
+    @property
+    def stack_file(self) -> Path:
+        """Where the running embedded stack says which ports it took."""
+        return self.home / "stack.json"
+
+
+_SNOWFLAKE_VARIABLES = {
+    "SNOWFLAKE_ACCOUNT": "account",
+    "SNOWFLAKE_USER": "user",
+    "SNOWFLAKE_PASSWORD": "password",
+    "SNOWFLAKE_PRIVATE_KEY_PATH": "private_key_path",
+    "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": "private_key_passphrase",
+    "SNOWFLAKE_ROLE": "role",
+    "SNOWFLAKE_WAREHOUSE": "warehouse",
+    "SNOWFLAKE_DATABASE": "database",
+}
+
+
+def _read_profile(profile: str) -> dict[str, Any]:
+    folder = Path(os.environ.get("MEDALLION_CONF", ROOT / "conf"))
+    path = folder / f"{profile}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.toml"))) or "none"
+        raise SettingsError(
+            f"profile '{profile}' has no file {path}",
+            hint=f"set MEDALLION_PROFILE to one of: {known}",
+        )
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}", hint="mend the file") from error
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for key, value in high.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _refuse_unknown_variables() -> None:
+    allowed = {"MEDALLION_CONF"}
+    for name, field in Settings.model_fields.items():
+        part = field.annotation
+        allowed.add(f"MEDALLION_{name.upper()}")
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            allowed.update(f"MEDALLION_{name.upper()}__{inner.upper()}" for inner in part.model_fields)
+    for name in sorted(os.environ):
+        upper = name.upper()
+        if upper.startswith("MEDALLION_") and upper not in allowed:
+            if upper.startswith("MEDALLION_SPARK__CONF__"):
+                continue
+            raise SettingsError(
+                f"the environment variable {name} is no setting of medallion",
+                hint=f"unset it, or use one of those in docs/settings.md (levels are joined by '__', "
+                f"for example {sorted(allowed)[-1]})",
+            )
+
+
+def _snowflake_overrides() -> dict[str, Any]:
+    values: dict[str, Any] = {
+        field: os.environ[name] for name, field in _SNOWFLAKE_VARIABLES.items() if os.environ.get(name)
+    }
+    if "account" in values:  # a real account: the emulator's address and secret do not apply
+        account = str(values["account"]).removeprefix("https://").rstrip("/")
+        values["account"] = account.removesuffix(".snowflakecomputing.com")
+        values |= {"host": None, "port": None, "protocol": "https"}
+        values.setdefault("password", None)
+    return values
+
+
+@cache
+def load() -> Settings:
+    """Read all settings once.
+
+    Returns: the settings of this process; the same object at every call.
+    Raises: SettingsError naming the key, its place and what is allowed.
+    """
+    _refuse_unknown_variables()
+    profile = os.environ.get("MEDALLION_PROFILE", "embedded")
+    values = _read_profile(profile)
+    home = Path(os.environ.get("MEDALLION_HOME", values.get("home", ROOT / ".medallion")))
+    values["home"] = home.expanduser().resolve()
+    values["profile"] = profile
+    stack_file = values["home"] / "stack.json"
+    if profile == "embedded" and stack_file.is_file():
+        values = _merge(values, json.loads(stack_file.read_text("utf-8"))["settings"])
+    if overrides := _snowflake_overrides():
+        values = _merge(values, {"snowflake": overrides})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
+        )
+        raise SettingsError(
+            f"settings of profile '{profile}' are not usable: {problems}",
+            hint=f"look into conf/{profile}.toml and the MEDALLION_ variables of the environment",
+        ) from error
