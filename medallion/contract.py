@@ -211,16 +211,12 @@ def _unknown_keys(raw: Any, known: Any, place: str = "") -> list[str]:
             problem
             for key, value in raw.items()
             for problem in (
-                _unknown_keys(value, known[key], f"{place}.{key}".lstrip("."))
-                if key in known
-                else [f"{place}.{key}".lstrip(".")]
+                _unknown_keys(value, known[key], f"{place}.{key}".lstrip(".")) if key in known else [f"{place}.{key}".lstrip(".")]
             )
         ]
     if isinstance(raw, list) and isinstance(known, list):
         return [
-            problem
-            for i, (r, k) in enumerate(zip(raw, known, strict=False))
-            for problem in _unknown_keys(r, k, f"{place}[{i}]")
+            problem for i, (r, k) in enumerate(zip(raw, known, strict=False)) for problem in _unknown_keys(r, k, f"{place}[{i}]")
         ]
     return []
 
@@ -235,9 +231,7 @@ class _Reader:
     def custom(self, properties: list[CustomProperty] | None, place: str, allowed: set[str]) -> dict[str, Any]:
         found = {str(item.property): item.value for item in properties or []}
         if unknown := sorted(set(found) - allowed):
-            raise self.refuse(
-                f"{place}.customProperties", f"unknown property '{unknown[0]}'", f"use one of {sorted(allowed)}"
-            )
+            raise self.refuse(f"{place}.customProperties", f"unknown property '{unknown[0]}'", f"use one of {sorted(allowed)}")
         return found
 
     def contract(self, raw: Any, fingerprint: str) -> Contract:
@@ -254,9 +248,7 @@ class _Reader:
             raise self.refuse(where, what, "see the Open Data Contract Standard 3.1") from error
         if unknown := _unknown_keys(raw, odcs.model_dump(by_alias=True, exclude_unset=True)):
             raise self.refuse(unknown[0], "unknown key", "see the Open Data Contract Standard 3.1")
-        custom = self.custom(
-            odcs.customProperties, "contract", {"layer", "zone", "materialisation", "delivery", "published"}
-        )
+        custom = self.custom(odcs.customProperties, "contract", {"layer", "zone", "materialisation", "delivery", "published"})
         layer, domain, name = custom.get("layer"), odcs.domain, odcs.name
         if layer not in LAYERS:
             raise self.refuse("customProperties.layer", f"'{layer}' is no layer", f"use one of {LAYERS}")
@@ -283,9 +275,7 @@ class _Reader:
         rule_names = [rule.name for rule in rules]
         if doubled := {n for n in rule_names if rule_names.count(n) > 1}:
             raise self.refuse("quality", f"two rules are called {sorted(doubled)}", "give each a name of its own")
-        keyed = sorted(
-            (item.primaryKeyPosition or 1, str(item.name)) for item in table.properties or [] if item.primaryKey
-        )
+        keyed = sorted((item.primaryKeyPosition or 1, str(item.name)) for item in table.properties or [] if item.primaryKey)
         retention = next((p.value for p in odcs.slaProperties or [] if p.property == "retention"), None)
         team = odcs.team if isinstance(odcs.team, list) else (odcs.team.members or [] if odcs.team else [])
         return Contract(

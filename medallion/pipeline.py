@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medallion import domain as domain_module
@@ -187,9 +188,9 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
             if added := branch.evolve(lake.domains.contracts[dataset]):
                 run.notes.append(f"{dataset}: added columns {', '.join(added)}")
         for arrival in arrivals.get(dataset, ()):
-            _one(lake, run, f"write.{dataset}", report, lambda d=dataset, a=arrival: _ingest(lake, branch, run, d, a))
+            _one(lake, run, f"write.{dataset}", report, partial(_ingest, lake, branch, run, dataset, arrival))
         for task in tasks.get(dataset, ()):
-            _one(lake, run, f"write.{dataset}", report, lambda t=task: make(branch, lake.domains, plan, t, run.id))
+            _one(lake, run, f"write.{dataset}", report, partial(make, branch, lake.domains, plan, task, run.id))
 
 
 def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report) -> dict[str, list[Arrival]]:
@@ -275,5 +276,3 @@ def _options(request: Request) -> dict[str, Any]:
 
 def _reason(error: BaseException) -> str:
     return "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-
-

@@ -128,9 +128,7 @@ class Ports(_Part):
 class Settings(BaseSettings):
     """All settings of one process."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="MEDALLION_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="MEDALLION_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     profile: str = "embedded"
     home: Path = ROOT / ".medallion"
@@ -217,9 +215,7 @@ def _refuse_unknown_variables() -> None:
 
 
 def _snowflake_overrides() -> dict[str, Any]:
-    values: dict[str, Any] = {
-        field: os.environ[name] for name, field in _SNOWFLAKE_VARIABLES.items() if os.environ.get(name)
-    }
+    values: dict[str, Any] = {field: os.environ[name] for name, field in _SNOWFLAKE_VARIABLES.items() if os.environ.get(name)}
     if "account" in values:  # a real account: the emulator's address and secret do not apply
         account = str(values["account"]).removeprefix("https://").rstrip("/")
         values["account"] = account.removesuffix(".snowflakecomputing.com")
@@ -249,9 +245,7 @@ def load() -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
-        )
+        problems = "; ".join(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors())
         raise SettingsError(
             f"settings of profile '{profile}' are not usable: {problems}",
             hint=f"look into conf/{profile}.toml and the MEDALLION_ variables of the environment",

@@ -71,17 +71,17 @@ def environment() -> None:
         runner.command([sys.executable, "-m", "venv", VENV], log="environment", remedy=remedy)
     complete.unlink(missing_ok=True)
     tools = FOLDER / "tools"
-    pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--require-hashes"]
+    pip: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--require-hashes"]
     lock = ROOT / "requirements.lock"
     uv = tools / "bin" / "uv"
     if not uv.is_file():
         shutil.rmtree(tools, ignore_errors=True)
         new = tools.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
-        words = [*pip, "--target", new, "-r", ROOT / "scripts" / "installer.lock"]
-        runner.command(words, log="environment", remedy=NETWORK)
+        install: list[str | Path] = [*pip, "--target", new, "-r", ROOT / "scripts" / "installer.lock"]
+        runner.command(install, log="environment", remedy=NETWORK)
         new.replace(tools)
-    words = [uv, "pip", "sync", "--python", PYTHON, "--require-hashes", lock]
+    words: list[str | Path] = [uv, "pip", "sync", "--python", PYTHON, "--require-hashes", lock]
     try:
         runner.command(words, log="environment", remedy=NETWORK)
     except StepError:  # pip knows settings that uv does not read, such as pip.conf's mirror

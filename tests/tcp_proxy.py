@@ -13,6 +13,7 @@ only once. Whatever is lost, the client sees its connection end.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
 import socket
@@ -161,10 +162,8 @@ class TcpProxy:
 
 
 def _end(each: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     each.close()
 
 

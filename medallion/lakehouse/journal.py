@@ -88,9 +88,7 @@ class Journal:
         self.close()
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
-    def open(
-        self, run_id: str, kind: str, logical_date: date | None, branch: str, h0: str, retry_of: str | None
-    ) -> None:
+    def open(self, run_id: str, kind: str, logical_date: date | None, branch: str, h0: str, retry_of: str | None) -> None:
         """Write a run down, state `open`, and hold its lock."""
         self._do(
             "INSERT INTO ops.runs (run_id, kind, logical_date, branch, h0, retry_of, state) "

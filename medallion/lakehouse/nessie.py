@@ -91,9 +91,7 @@ class Nessie:
             headers["Authorization"] = f"Bearer {secret}"
             config["auth"] = {"type": "bearer", "token": secret}
         self._references = pynessie.init(config_dict=config)
-        self._http = httpx.Client(
-            base_url=settings.api_v2 + "/", headers=headers, timeout=settings.timeout_s, trust_env=False
-        )
+        self._http = httpx.Client(base_url=settings.api_v2 + "/", headers=headers, timeout=settings.timeout_s, trust_env=False)
 
     def close(self) -> None:
         self._http.close()

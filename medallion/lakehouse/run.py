@@ -112,7 +112,7 @@ def join_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
     if run.state not in ("open", "written"):
         raise UsageError(
             f"run {run.id} is {run.state}: nothing can be written to it any more",
-            hint="open a new one: `medallion run open --date …`",
+            hint="open a new one: `medallion open --date …`",
         )
     if not journal.hold(run.id):
         raise UsageError(f"another process works on run {run.id}", hint="wait for it, or open a run of your own")

@@ -99,14 +99,10 @@ def iceberg_type(name: str, ids: Any) -> IcebergType:
             return ListType(next(ids), iceberg_type(match[2], ids), element_required=False)
         if match[1] == "map" and len(parts) == 2:
             key_id, value_id = next(ids), next(ids)
-            return MapType(
-                key_id, iceberg_type(parts[0], ids), value_id, iceberg_type(parts[1], ids), value_required=False
-            )
+            return MapType(key_id, iceberg_type(parts[0], ids), value_id, iceberg_type(parts[1], ids), value_required=False)
         if match[1] == "struct":
             fields = [part.partition(":") for part in parts]
-            return StructType(
-                *(NestedField(next(ids), n.strip(), iceberg_type(t, ids), required=False) for n, _, t in fields)
-            )
+            return StructType(*(NestedField(next(ids), n.strip(), iceberg_type(t, ids), required=False) for n, _, t in fields))
     raise ContractError(f"'{name}' is no type", hint="use Spark SQL's names: string, bigint, decimal(10,2), …")
 
 

@@ -59,7 +59,8 @@ def _text(column: Column, found: str) -> str:
     """A DuckDB expression: the one text of a value, null for null."""
     name = '"' + column.name.replace('"', '""') + '"'
     if column.type in ("timestamp", "timestamp_ntz"):
-        micros = f"CAST({name} AS BIGINT)" if found.endswith("INT") or found.startswith("DECIMAL") else f"epoch_us({name})"
+        counted = found.endswith("INT") or found.startswith("DECIMAL")
+        micros = f"CAST({name} AS BIGINT)" if counted else f"epoch_us({name})"
         return f"CAST({micros} AS VARCHAR)"
     if column.type == "binary":
         return f"hex({name})"

@@ -38,30 +38,17 @@ class LakeFiles:
         return sum(path.stat().st_size for path in self.paths)
 
 
-def pyiceberg_properties(s3: S3) -> dict[str, str]:
-    """How pyiceberg reaches the object store."""
-    properties = {
-        "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
-        "s3.region": s3.region,
-        "s3.access-key-id": s3.access_key,
-        "s3.secret-access-key": s3.secret_key.get_secret_value(),
-        "s3.force-virtual-addressing": str(not s3.path_style).lower(),
-        "s3.connect-timeout": "10",
-        "s3.request-timeout": "60",
-    }
-    return properties | ({"s3.endpoint": s3.endpoint} if s3.endpoint else {})
-
-
 def open_table(s3: S3, content: dict[str, Any]) -> StaticTable:
     """The table that a Nessie content points to.
 
-    Raises: ServiceUnavailable if its metadata cannot be read or is not the version it says.
+    Raises: ServiceUnavailable if its metadata cannot be read; MedallionError if it is not the version
+        that the content says.
     """
-    from pyiceberg.table import StaticTable
+    from medallion.lakehouse.table import open_static
 
     location = content["metadataLocation"]
     try:
-        table = StaticTable.from_metadata(location, properties=pyiceberg_properties(s3))
+        table = open_static(s3, content)
     except (OSError, ValueError) as error:
         raise _unreadable(location, error) from error
     snapshot = table.metadata.current_snapshot_id
@@ -96,18 +83,12 @@ def fetch(s3: S3, table: StaticTable, folder: Path) -> LakeFiles:
 
 
 def _download(s3: S3, tasks: Iterable[FileScanTask], folder: Path) -> list[Path]:
-    from minio import Minio
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError
 
-    address = urlsplit(s3.endpoint or f"https://s3.{s3.region}.amazonaws.com")
-    store = Minio(
-        address.netloc,
-        access_key=s3.access_key,
-        secret_key=s3.secret_key.get_secret_value(),
-        secure=address.scheme == "https",
-        region=s3.region,
-    )
+    from medallion.lakehouse.store import Store
+
+    store = Store(s3).client
 
     def one(numbered: tuple[int, FileScanTask]) -> Path:
         number, task = numbered
@@ -120,7 +101,7 @@ def _download(s3: S3, tasks: Iterable[FileScanTask], folder: Path) -> list[Path]
         with ThreadPoolExecutor(_DOWNLOADS) as pool:
             return list(pool.map(one, enumerate(tasks)))
     except (MinioException, HTTPError) as error:
-        raise _unreadable(address.netloc, error) from error
+        raise _unreadable("the table's data files", error) from error
 
 
 def _serves(path: Path, schema: Schema) -> bool:
@@ -147,11 +128,13 @@ def _write(table: StaticTable, folder: Path) -> LakeFiles:
 
     path = folder / "00000.parquet"
     rows = 0
-    with table.scan().to_arrow_batch_reader() as reader:
-        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                rows += batch.num_rows
-                writer.write_batch(batch, row_group_size=_BATCH_ROWS)
+    with (
+        table.scan().to_arrow_batch_reader() as reader,
+        pq.ParquetWriter(path, reader.schema, compression="zstd") as writer,
+    ):
+        for batch in reader:
+            rows += batch.num_rows
+            writer.write_batch(batch, row_group_size=_BATCH_ROWS)
     return LakeFiles((path,), rows, False)
 
 

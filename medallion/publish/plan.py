@@ -8,11 +8,9 @@ from typing import Literal
 
 from medallion.contract import Contract
 from medallion.errors import UsageError
+from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR, Content, Nessie, Reference
 from medallion.publish.ledger import Entry, Head, TableState
-
-RUN_ID = "run_id"
-"""The property of a commit on `main` that says which run made it."""
 
 Outcome = Literal["published", "already", "unchanged", "older"]
 
@@ -93,7 +91,7 @@ def _position(nessie: Nessie, main: Reference, wanted: str, head: Head) -> tuple
             if found is not None:
                 return "published", found, tuple(reversed(runs))
             passed_head = True
-        if found is not None and (run := commit.properties.get(RUN_ID)):
+        if found is not None and (run := commit.properties.get(RUN_PROPERTY)):
             runs.append(run)
     if found is None:
         raise UsageError(

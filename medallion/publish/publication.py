@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import logging
 import random
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
 from medallion.contract import Contract
-from medallion.errors import ConflictError, MedallionError, ServiceUnavailable, UsageError
-from medallion.lakehouse.nessie import Content, Nessie
-from medallion.publish import lake_files, plan
-from medallion.publish.checksum import digest
-from medallion.publish.columns import Column, from_iceberg
+from medallion.errors import ConflictError, MedallionError, ServiceUnavailable
+from medallion.lakehouse.nessie import Nessie
+from medallion.publish import plan
 from medallion.publish.ledger import Entry, TableState
 from medallion.publish.plan import Outcome, Plan
+from medallion.publish.staging import Attempts, Report, Staged, Steps, clean, fit, stage
 from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, connect
 from medallion.settings import Settings
 
 log = logging.getLogger(__name__)
-Report = Callable[[str], None]
 
 
 class HasContracts(Protocol):
@@ -72,31 +67,6 @@ class Publication:
         }[self.outcome]
 
 
-@dataclass(frozen=True)
-class _Staged:
-    """One version of one table, loaded into a staging table."""
-
-    place: str
-    columns: tuple[Column, ...]
-    state: TableState
-    bytes: int
-    as_they_are: bool
-
-
-@dataclass
-class _Attempts:
-    """What is kept from one attempt to the next."""
-
-    publication_id: str
-    staged: dict[tuple[str, int, int], _Staged] = field(default_factory=dict)
-    places: list[str] = field(default_factory=list)
-
-    def place(self) -> str:
-        """A new place: its first part says when, so that leftovers can be told."""
-        self.places.append(f"{datetime.now(UTC):%Y%m%dt%H%M%S}_{self.publication_id[:12]}_{len(self.places)}")
-        return self.places[-1]
-
-
 def publish(
     settings: Settings,
     domains: HasContracts,
@@ -119,20 +89,23 @@ def publish(
         ServiceUnavailable; ConflictError if others were faster in every bounded attempt. In every
         case the warehouse shows whole versions only, and publishing again is safe.
     """
-    attempts = _Attempts(uuid.uuid4().hex)
+    attempts = Attempts(uuid.uuid4().hex)
     published = {name: contract for name, contract in domains.contracts.items() if contract.published}
-    steps = _Steps(journal or NoJournal(), run or attempts.publication_id)
+    steps = Steps(journal or NoJournal(), run or attempts.publication_id)
     reason: Exception | None = None
     with closing(Nessie(settings.nessie)) as nessie:
         for attempt in range(settings.runs.conflict_retries + 1):
             if reason:
-                time.sleep(min(0.1 * 2**attempt, 3.0) * random.uniform(0.5, 1.5))
+                time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
                 report(f"planning the publication again ({reason})")
             try:
                 return _attempt(settings, nessie, published, at, report, steps, attempts)
             except (Outrun, Unanswered) as error:
                 log.info("publication %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
                 reason = error
+            except ServiceUnavailable:
+                if not isinstance(reason, Unanswered):
+                    raise
     if isinstance(reason, Unanswered):
         raise ServiceUnavailable(
             f"the warehouse stopped answering publication {attempts.publication_id}; it shows the version before or "
@@ -152,16 +125,6 @@ def history(settings: Settings, limit: int = 50) -> list[Entry]:
         return target.entries(limit)
 
 
-class _Steps:
-    def __init__(self, journal: Journal, run_id: str) -> None:
-        self._journal, self._run_id = journal, run_id
-
-    @contextmanager
-    def __call__(self, name: str, **detail: object) -> Iterator[None]:
-        with self._journal.step(self._run_id, f"publish.{name}", **detail):
-            yield
-
-
 @contextmanager
 def _answering() -> Iterator[None]:
     """For reading: no answer is a missing service."""
@@ -177,95 +140,38 @@ def _attempt(
     contracts: Mapping[str, Contract],
     at: str | None,
     report: Report,
-    steps: _Steps,
-    attempts: _Attempts,
+    steps: Steps,
+    attempts: Attempts,
 ) -> Publication:
     with closing(connect(settings)) as target:
         if attempts.places and (done := target.entry(publication_id=attempts.publication_id)):
             report("the ledger says that it was done")  # the answer to COMMIT was lost, not the COMMIT
-            _clean(target, steps, attempts)
+            clean(target, steps, attempts)
             return _result("published", done.hash, done, attempts)
         head = target.head()
         entry = target.entry(sequence=head.sequence) if head.sequence else None
         todo = plan.make(nessie, contracts, at, head, entry)
         if todo.outcome != "published":
-            _clean(target, steps, attempts)
+            clean(target, steps, attempts)
             result = _result(todo.outcome, todo.hash, entry, attempts)
             report(result.message)
             return result
         try:
+            fits = {d: fit(settings.s3, target, d, todo.contents[d]) for d in todo.changed}  # all, before any effect
             target.prepare()
-            staged = {d: _stage(settings, target, d, todo, report, steps, attempts) for d in todo.changed}
+            staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
             new = _replace(target, todo, staged, steps, attempts)
         except MedallionError:
-            _clean(target, steps, attempts)
+            clean(target, steps, attempts)
             raise
-        _clean(target, steps, attempts)
+        clean(target, steps, attempts)
         result = _result("published", todo.hash, new, attempts)
         report(result.message)
         return result
 
 
-def _stage(
-    settings: Settings, target: Target, dataset: str, todo: Plan, report: Report, steps: _Steps, attempts: _Attempts
-) -> _Staged:
-    """Bring one table's present rows into a staging table, and make the target fit for them."""
-    content = todo.contents[dataset]
-    table = lake_files.open_table(settings.s3, content)
-    columns = from_iceberg(dataset, table.schema())
-    _fit(target, dataset, columns, steps)
-    version = (dataset, content["snapshotId"], content["schemaId"])
-    if version in attempts.staged:
-        return attempts.staged[version]
-    place = attempts.place()
-    with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name:
-        files = lake_files.fetch(settings.s3, table, Path(name))
-        found = digest(files.paths, columns)
-        with steps("stage", dataset=dataset, place=place, files=len(files.paths), bytes=files.bytes):
-            target.stage(place, files.paths)
-        size, as_they_are = files.bytes, files.as_they_are
-    with steps("copy", dataset=dataset, place=place, rows=files.rows):
-        copied = target.copy(place, columns)
-    if not files.rows == found.rows == copied:
-        raise MedallionError(
-            f"{dataset}: {files.rows} rows in the lake, {found.rows} in the files, {copied} in the warehouse's "
-            "staging table; what the warehouse shows is unchanged",
-            hint="publish again; if it stays so, `medallion doctor` and the table's manifests",
-            dataset=dataset,
-        )
-    report(f"staged {dataset}: {copied} rows, {len(files.paths)} files{'' if as_they_are else ', written anew'}")
-    staged = _Staged(place, columns, _state(content, found.rows, found.checksum, todo.hash), size, as_they_are)
-    attempts.staged[version] = staged
-    return staged
-
-
-def _fit(target: Target, dataset: str, columns: tuple[Column, ...], steps: _Steps) -> None:
-    """Create the table or add new columns. Raises: UsageError for a change that breaks consumers."""
-    there = target.columns(dataset)
-    if there is None:
-        with steps("create", dataset=dataset):
-            target.create(dataset, columns)
-        return
-    wanted = {column.name.lower(): column for column in columns}
-    for name, type_ in there.items():
-        if name not in wanted:
-            problem = f"column '{name}' is in the warehouse, and no longer in the lake"
-        elif (now := target.type_of(wanted[name])) != type_:
-            problem = f"column '{name}' is {type_} in the warehouse, and {now} ({wanted[name].type}) in the lake"
-        else:
-            continue
-        raise UsageError(
-            f"{dataset}: {problem}; consumers would break, so the warehouse is unchanged",
-            hint="publish it as a new dataset under another name, or bring the column back in the gold transform",
-            dataset=dataset,
-        )
-    if new := [column for column in columns if column.name.lower() not in there]:
-        with steps("add_columns", dataset=dataset, columns=[column.name for column in new]):
-            target.add(dataset, new)
-
-
 def _replace(
-    target: Target, todo: Plan, staged: dict[str, _Staged], steps: _Steps, attempts: _Attempts
+    target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps, attempts: Attempts
 ) -> Entry:
     """The one transaction. Raises: Outrun after rolling back; Unanswered."""
     head = todo.head
@@ -304,32 +210,9 @@ def _replace(
     return entry
 
 
-def _clean(target: Target, steps: _Steps, attempts: _Attempts) -> None:
-    """Remove what was staged. It failing changes nothing that anyone sees, so it is only logged."""
-    if not attempts.places:
-        return
-    try:
-        with steps("cleanup", places=list(attempts.places)):
-            target.discard(attempts.places)
-    except (MedallionError, Unanswered, Outrun):
-        log.warning("what publication %s staged could not be removed; a later one will", attempts.publication_id)
-
-
-def _state(content: Content, rows: int, checksum: str, hash_: str) -> TableState:
-    return TableState(
-        content_id=content["id"],
-        snapshot_id=content["snapshotId"],
-        schema_id=content["schemaId"],
-        metadata_location=content["metadataLocation"],
-        rows=rows,
-        checksum=checksum,
-        hash=hash_,
-    )
-
-
-def _result(outcome: Outcome, hash_: str, entry: Entry | None, attempts: _Attempts) -> Publication:
+def _result(outcome: Outcome, hash_: str, entry: Entry | None, attempts: Attempts) -> Publication:
     mine = entry if outcome == "published" else None
-    used = [each for each in attempts.staged.values() if mine and each.state in mine.tables.values()]
+    used = [attempts.staged[key] for key in attempts.staged if mine and key[0] in mine.changed]
     return Publication(
         outcome=outcome,
         publication_id=entry.publication_id if entry else None,

@@ -11,8 +11,7 @@ from medallion.publish import lake_files
 from medallion.publish.checksum import Digest, digest
 from medallion.publish.columns import from_iceberg
 from medallion.publish.publication import HasContracts
-from medallion.publish.snowflake_session import Missing
-from medallion.publish.target import Outrun, Target, Unanswered, connect
+from medallion.publish.target import Missing, Outrun, Target, Unanswered, connect
 from medallion.settings import S3, Settings
 
 _TRIES = 5
@@ -43,7 +42,7 @@ class TableAgreement:
         """What is to be said about it, in one line; empty if all is well."""
         notes = []
         if self.warehouse_rows is None and self.lake_rows is not None:
-            notes.append("the warehouse has no such table")
+            notes.append("the warehouse has no such table, or not all its columns")
         elif not self.agreed:
             notes.append("the rows differ" if self.lake_rows == self.warehouse_rows else "not as many rows")
         if self.main_moved:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from medallion.publish.columns import Column
 from medallion.publish.ledger import Entry, Head
-from medallion.publish.snowflake_session import Missing, Session
-from medallion.publish.target import Outrun
+from medallion.publish.snowflake_session import Session
+from medallion.publish.target import Missing, Outrun
 from medallion.settings import Snowflake
 
 if TYPE_CHECKING:
@@ -81,12 +81,14 @@ class SnowflakeTarget:
 
     # ── ledger ────────────────────────────────────────────────────────────────────────────────
     def prepare(self) -> None:
+        make_stage = f"CREATE STAGE IF NOT EXISTS {self._stage}"
         if self._session.exists(self._head_table):  # made last, so all the rest is there
+            self._session.execute(make_stage, repeatable=True)  # except that the emulator forgets its stages
             return
         for statement in (
             f"CREATE DATABASE IF NOT EXISTS {self._name()}",
             f"CREATE SCHEMA IF NOT EXISTS {self._name(_SCHEMA)}",
-            f"CREATE STAGE IF NOT EXISTS {self._stage}",
+            make_stage,
             f'CREATE TABLE IF NOT EXISTS {self._ledger} ("SEQUENCE" NUMBER(38,0), "PUBLICATION_ID" VARCHAR, '
             '"MAIN_HASH" VARCHAR, "RUNS" VARCHAR, "PUBLISHED_AT" TIMESTAMP_NTZ(6), "DETAILS" VARCHAR)',
             # one statement makes the head and its only row, so that two publishers cannot make two rows
@@ -145,7 +147,8 @@ class SnowflakeTarget:
         if files:
             pattern = str(files[0].parent / "*.parquet").replace("'", "\\'")
             self._session.execute(
-                f"PUT 'file://{pattern}' {self._at(place)} AUTO_COMPRESS=FALSE OVERWRITE=TRUE PARALLEL=8", repeatable=True
+                f"PUT 'file://{pattern}' {self._at(place)} AUTO_COMPRESS=FALSE OVERWRITE=TRUE PARALLEL=8",
+                repeatable=True,
             )
 
     def copy(self, place: str, columns: Sequence[Column]) -> int:
@@ -161,8 +164,9 @@ class SnowflakeTarget:
 
     def discard(self, places: Sequence[str]) -> None:
         tables = self._session.rows(f"SHOW TABLES IN SCHEMA {self._name(_SCHEMA)}")
-        staged = {str(row[1]).lower().removeprefix(_STAGED) for row in tables if str(row[1]).lower().startswith(_STAGED)}
-        for place in sorted(set(places) | {place for place in staged if _left(place)}):
+        names = [str(row[1]).lower() for row in tables]
+        there = {name.removeprefix(_STAGED) for name in names if name.startswith(_STAGED)}
+        for place in sorted(set(places) | {place for place in there if _left(place)}):
             self._session.execute(f"DROP TABLE IF EXISTS {self._staged(place)}", repeatable=True)
             if self._session.dialect.removes_files:
                 self._session.execute(f"REMOVE {self._at(place)}", repeatable=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medallion.errors import MedallionError, ServiceUnavailable, SettingsError
-from medallion.publish.target import Outrun, Unanswered
+from medallion.publish.target import Missing, Outrun, Unanswered
 from medallion.settings import Snowflake
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ class Session:
         except (OSError, ValueError, TypeError) as error:
             raise SettingsError(
                 f"the private key {settings.private_key_path} cannot be used: {error}",
-                hint="set SNOWFLAKE_PRIVATE_KEY_PATH to an RSA key in PEM, and SNOWFLAKE_PRIVATE_KEY_PASSPHRASE if it has one",
+                hint="set SNOWFLAKE_PRIVATE_KEY_PATH to an RSA key in PEM, and, if it is encrypted, "
+                "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
             ) from error
         der = key.private_bytes(
             serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -206,7 +207,3 @@ class Session:
             f"the warehouse ({self.address}) refused a statement: {message}",
             hint=f"check the role's rights (snowflake.role); the statement began: {' '.join(statement.split())[:160]}",
         )
-
-
-class Missing(ServiceUnavailable):
-    """A statement names a database, schema, table or column that is not there."""

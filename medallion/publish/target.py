@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from medallion.errors import ServiceUnavailable
 from medallion.publish.columns import Column
 from medallion.publish.ledger import Entry, Head
 from medallion.settings import Settings
@@ -21,6 +22,10 @@ class Unanswered(Exception):
 
 class Outrun(Exception):
     """Another publication was first: nothing of ours was done, and we plan again."""
+
+
+class Missing(ServiceUnavailable):
+    """A statement names a database, schema, table or column that is not there."""
 
 
 class Target(Protocol):

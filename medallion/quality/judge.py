@@ -209,5 +209,3 @@ def _repeated(frame: DataFrame, rule: Rule) -> tuple[str, ...]:
 
     rows = frame.groupBy(*rule.unique).count().filter("count > 1").orderBy(*rule.unique).limit(SAMPLES)
     return tuple(row[0] for row in rows.select(f.to_json(f.struct("*"))).collect())
-
-

@@ -55,15 +55,16 @@ def describe(state: State) -> Service:
     folder = state.home / "snowflake"
     for name in ("databases", "tmp"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    program = Path(__file__).with_name("snowflake_server.py")
     return Service(
         name="snowflake",
         title="Snowflake endpoint",
         command=(
-            sys.executable, "-I", str(Path(__file__).with_name("snowflake_server.py")),
-            str(folder / "databases"), "127.0.0.1", str(state.ports["snowflake"]),
+            sys.executable, "-I", str(program), str(folder / "databases"), "127.0.0.1", str(state.ports["snowflake"]),
         ),  # fmt: skip
         environment=environment(folder) | {"PASSWORD": state.passwords["snowflake"]},
         folder=folder,
         ports={"snowflake": state.ports["snowflake"]},
         answers=lambda: answers(state),
+        configuration=program.read_text("utf-8"),
     )

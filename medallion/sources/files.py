@@ -77,9 +77,7 @@ def discover(store: Store, contract: Contract, logical_date: date, held: list[De
     return found
 
 
-def _of_one_date(
-    store: Store, contract: Contract, when: date, items: list[Object], held: list[Delivered], found: Found
-) -> None:
+def _of_one_date(store: Store, contract: Contract, when: date, items: list[Object], held: list[Delivered], found: Found) -> None:
     """Go through the versions of one date, oldest first; each may be new, known, or broken."""
     known_uris = {d.uri for d in held}
     newest = max(held, default=None)

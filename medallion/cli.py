@@ -1,0 +1,299 @@
+"""The command `medallion`. Each command is thin: arguments, one call, what came of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Annotated
+
+import click
+import typer
+
+from medallion import terminal
+from medallion.contract import LAYERS
+from medallion.errors import ServiceUnavailable
+from medallion.settings import load
+from medallion.terminal import show_json, show_table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A lakehouse that cannot publish bad or half data.",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
+
+
+def main() -> None:
+    """The entry point: run a command, end with its exit code (see `medallion.errors`)."""
+    raise SystemExit(terminal.guard(_run))
+
+
+def _run() -> None:
+    try:
+        app(standalone_mode=False)
+    except click.Abort as interrupted:
+        raise KeyboardInterrupt from interrupted
+    except click.ClickException as wrong:
+        wrong.show()
+        raise SystemExit(wrong.exit_code) from wrong
+
+
+# ── the stack ─────────────────────────────────────────────────────────────────────────────────────
+@app.command()
+def up() -> None:
+    """Start the embedded stack; use what runs already."""
+    from medallion.services import stack
+
+    stack.up(load(), terminal.reporter())
+
+
+@app.command()
+def down() -> None:
+    """Stop the embedded stack; its data stays."""
+    from medallion.services import stack
+
+    stopped = stack.down(load(), terminal.reporter())
+    print(f"{stopped} servers stopped" if stopped else "nothing was running")
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """How each server of the embedded stack is."""
+    from medallion.services import stack
+
+    rows = [asdict(one) for one in stack.status(load())]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(rows, ("name", "state", "pid", "address", "uptime_s", "detail"))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check Java, versions, ports, buckets and endpoints; each failure names its remedy."""
+    from medallion.services.doctor import doctor as check
+
+    rows = [asdict(one) for one in check(load())]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(rows, ("name", "ok", "detail", "remedy"))
+    if failed := [str(row["name"]) for row in rows if not row["ok"]]:
+        raise ServiceUnavailable(f"{len(failed)} checks failed: {', '.join(failed)}", hint="each one names its remedy above")
+
+
+# ── runs ──────────────────────────────────────────────────────────────────────────────────────────
+@app.command()
+def landing(
+    date: Date,
+    spoiled: Annotated[bool, typer.Option(help="Damage the day on purpose, so that the gate must refuse it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Lay a day's real files into the bronze buckets, as their owners would deliver them."""
+    from medallion.landing import land
+
+    rows = [asdict(one) for one in land(load(), terminal.parse_date(date), spoiled=spoiled)]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(rows, tuple(rows[0]) if rows else ())
+
+
+@app.command()
+def run(
+    date: Date,
+    domain: Annotated[str | None, typer.Option(help="Only this domain.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
+    publish: Annotated[bool, typer.Option(help="Publish gold afterwards.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Make bronze, silver and gold of a date in one run, and publish."""
+    from medallion import job
+
+    job.run(LAYERS, SimpleNamespace(date=date, domain=domain, dataset=dataset, run=None, json=as_json), publish=publish)
+
+
+@app.command("open")
+def open_(date: Date) -> None:
+    """Open a run to be written in parts (`--run ID` of the jobs) and print its id."""
+    from medallion.lakehouse.catalog import ensure_tables
+    from medallion.lakehouse.run import open_run
+    from medallion.pipeline import Lake
+    from medallion.recovery import PARTS
+
+    with Lake(load()) as lake:
+        ensure_tables(lake.settings, lake.nessie, lake.journal, lake.domains.contracts.values())
+        print(open_run(lake.nessie, lake.journal, PARTS, terminal.parse_date(date), options={PARTS: True}).id)
+
+
+@app.command()
+def merge(run_id: str) -> None:
+    """Gate and merge a run that was written in parts."""
+    from medallion.pipeline import Lake, merge_run
+
+    with Lake(load()) as lake:
+        outcome = merge_run(lake, run_id, terminal.reporter())
+    print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
+
+
+@app.command()
+def abandon(run_id: str) -> None:
+    """Give an open run up; its branch is sealed."""
+    from medallion import recovery
+    from medallion.lakehouse.journal import Journal
+
+    with Journal(load().postgres) as journal:
+        print(f"run {recovery.abandon(journal, run_id)}: failed (abandoned)")
+
+
+@app.command()
+def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] = None, as_json: Json = False) -> None:
+    """Finish or fail what a killed process left, by the evidence in Nessie and the ledger."""
+    from medallion import job, recovery
+    from medallion.pipeline import Lake
+
+    with Lake(load()) as lake:
+        found = [asdict(one) for one in recovery.resume(lake.nessie, lake.journal, run_id)]
+        if lake.journal.runs(limit=1, states=("merged",)):
+            publication = job.publish_gold(lake, terminal.reporter(sys.stderr))
+            found += [
+                {"run_id": r, "before": "merged", "after": "published", "why": f"publication {publication['sequence']}"}
+                for r in publication["marked"]
+            ]
+    if as_json:
+        show_json(found)
+    elif found:
+        show_table(found, ("run_id", "before", "after", "why"))
+    else:
+        print("nothing was left behind")
+
+
+@app.command()
+def runs(limit: int = 20, as_json: Json = False) -> None:
+    """The newest runs."""
+    from medallion import story
+    from medallion.lakehouse.journal import Journal
+
+    with Journal(load().postgres) as journal:
+        rows = story.runs(journal, limit)
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(rows, story.RUN_COLUMNS)
+
+
+@app.command()
+def show(run_id: str, as_json: Json = False) -> None:
+    """A run's whole story: inputs with hashes, rows, rules and verdicts, times, what it published."""
+    from medallion import story
+    from medallion.pipeline import Lake
+    from medallion.publish import history
+
+    with Lake(load()) as lake:
+        found = story.show(lake.journal, lake.store, run_id)
+        found["publications"] = [
+            {"sequence": e.sequence, "publication_id": e.publication_id, "hash": e.hash, "published_at": e.published_at,
+             "changed": list(e.changed)}
+            for e in (history(lake.settings) if found["state"] == "published" else ())
+            if found["run_id"] in e.runs
+        ]  # fmt: skip
+    if as_json:
+        show_json(found)
+    else:
+        story.tell(found)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="A run, a branch, or a hash on main.")],
+    new: Annotated[str | None, typer.Argument(help="Another; without it OLD is a run, compared with where it began.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which tables differ between two states of the lake, and by how many rows."""
+    from medallion import story
+    from medallion.lakehouse.nessie import MAIN, Reference
+    from medallion.pipeline import Lake
+
+    with Lake(load()) as lake:
+        right = story.resolve(lake.nessie, lake.journal, new or old)
+        left = story.resolve(lake.nessie, lake.journal, old) if new else Reference(MAIN, lake.journal.run(old)["h0"])
+        rows = story.diff(lake.settings.s3, lake.nessie.tables(left), lake.nessie.tables(right))
+    if as_json:
+        show_json(rows)
+    elif rows:
+        show_table(rows, tuple(rows[0]))
+    else:
+        print("no table differs")
+
+
+@app.command()
+def branches(prefix: Annotated[str, typer.Argument(help="Only names that begin so.")] = "", as_json: Json = False) -> None:
+    """The branches of the catalog."""
+    from medallion.lakehouse.nessie import Nessie
+
+    rows = [asdict(one) for one in Nessie(load().nessie).references(prefix)]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(rows, ("name", "hash"))
+
+
+# ── the warehouse ─────────────────────────────────────────────────────────────────────────────────
+@app.command()
+def publish(
+    at: Annotated[str | None, typer.Option(help="A hash on main; else the newest.")] = None, as_json: Json = False
+) -> None:
+    """Show gold as it is on main in the warehouse, in one transaction."""
+    from medallion import job
+
+    job.publish(at, as_json)
+
+
+@app.command()
+def reconcile(as_json: Json = False) -> None:
+    """Compare lake and warehouse, table by table, value by value."""
+    from medallion import domain
+    from medallion.errors import MedallionError
+    from medallion.publish import reconcile as compare
+
+    settings = load()
+    found = compare(settings, domain.load(settings))
+    rows = [asdict(one) | {"note": one.note} for one in found]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(rows, ("dataset", "lake_rows", "warehouse_rows", "agreed", "note"))
+    if differing := [one.dataset for one in found if not one.agreed]:
+        raise MedallionError(
+            f"lake and warehouse differ in {', '.join(differing)}",
+            hint="someone wrote to the warehouse past `medallion publish`; see docs/limits.md",
+        )
+
+
+@app.command()
+def sql(
+    query: str,
+    at: Annotated[str, typer.Option(help="A branch, or a hash on main.")] = "main",
+    warehouse: Annotated[bool, typer.Option("--warehouse", help="Ask the warehouse instead of the lake.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Answer a SELECT over the lake (no JVM) or the warehouse. Read only."""
+    from medallion import query as queries
+
+    settings = load()
+    found = queries.warehouse(settings, query) if warehouse else queries.lake(settings, query, at)
+    if as_json:
+        print(queries.to_json(found))
+    else:
+        queries.show(found)
+
+
+@app.command()
+def demo() -> None:
+    """The whole pipeline on real data: three days, a spoiled one, its correction, and the proof."""
+    from medallion.demo import demo as play
+
+    play(load(), terminal.reporter())

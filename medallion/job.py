@@ -1,0 +1,113 @@
+"""What the files in `jobs/` do: take arguments, run one request, show what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from medallion.contract import LAYERS, Layer
+from medallion.terminal import guard, parse_date, reporter, show_json, show_table
+
+if TYPE_CHECKING:
+    from medallion.pipeline import Lake
+
+Report = Callable[[str], None]
+_COLUMNS = ("dataset", "logical_date", "rows_in", "rows_out", "quarantined", "warned", "seconds")
+
+
+def layer_job(layer: Layer, arguments: Sequence[str] | None = None) -> int:
+    """Make one layer of one date: alone as a run of its own, with `--run` as a part of an open one.
+
+    Returns: the exit code (see `medallion.errors`).
+    """
+    parser = _parser(f"Make the {layer} datasets of one logical date.")
+    options = parser.parse_args(arguments)
+    return guard(lambda: run((layer,), options, publish=False))
+
+
+def pipeline_job(arguments: Sequence[str] | None = None) -> int:
+    """Make all layers of one date in one run and publish gold. Returns: the exit code."""
+    parser = _parser("Make bronze, silver and gold of one logical date in one run, and publish.")
+    parser.add_argument("--no-publish", action="store_true", help="leave the warehouse as it is")
+    options = parser.parse_args(arguments)
+    return guard(lambda: run(LAYERS, options, publish=not options.no_publish and not options.run))
+
+
+def publish_job(arguments: Sequence[str] | None = None) -> int:
+    """Publish gold as it is on main. Returns: the exit code."""
+    parser = argparse.ArgumentParser(description="Show the newest version of gold in the warehouse, in one transaction.")
+    parser.add_argument("--at", help="a hash on main; else the newest")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    options = parser.parse_args(arguments)
+    return guard(lambda: publish(options.at, options.json))
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--date", required=True, help="the logical date, e.g. 2013-01-05")
+    parser.add_argument("--domain", help="only this domain")
+    parser.add_argument("--dataset", help="only this dataset, e.g. silver.operations.flights")
+    parser.add_argument("--run", help="write into this open run instead of one of its own")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    return parser
+
+
+def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
+    """Run a request and print its outcome. Raises: MedallionError."""
+    from medallion.pipeline import Lake, Request, execute, write
+    from medallion.recovery import resume
+    from medallion.settings import load
+
+    report = reporter(sys.stderr if options.json else None)
+    request = Request(parse_date(options.date), layers, options.domain, options.dataset)
+    with Lake(load()) as lake:
+        for one in resume(lake.nessie, lake.journal):
+            if one.before != one.after:
+                report(f"run {one.run_id} was left {one.before}: {one.why}")
+        outcome = write(lake, options.run, request, report) if options.run else execute(lake, request, report)
+        shown = publish_gold(lake, report) if publish else None
+    if options.json:
+        show_json(vars(outcome) | {"publication": shown})
+        return
+    if outcome.writes:
+        show_table(outcome.writes, _COLUMNS)
+    print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
+
+
+def publish(at: str | None, as_json: bool) -> None:
+    """Publish and print what came of it. Raises: MedallionError."""
+    from medallion.pipeline import Lake
+    from medallion.settings import load
+
+    with Lake(load()) as lake:
+        shown = publish_gold(lake, reporter(sys.stderr if as_json else None), at)
+    if as_json:
+        show_json(shown)
+
+
+def publish_gold(lake: Lake, report: Report, at: str | None = None) -> dict[str, Any]:
+    """Publish, and note which runs the warehouse shows from now on.
+
+    Returns: what came of it, as JSON. Raises: as `medallion.publish.publish`.
+    """
+    from medallion import publish as publishing
+    from medallion.recovery import mark_published
+
+    publication = publishing.publish(lake.settings, lake.domains, at=at, report=report, journal=lake.journal)
+    marked = mark_published(lake.nessie, lake.journal, publication.shown)
+    report(publication.message)
+    return {
+        "outcome": publication.outcome,
+        "publication_id": publication.publication_id,
+        "sequence": publication.sequence,
+        "hash": publication.hash,
+        "shown": publication.shown,
+        "changed": list(publication.changed),
+        "runs": list(publication.runs),
+        "marked": marked,
+        "rows": {dataset: state.rows for dataset, state in publication.tables.items()},
+        "staged_bytes": publication.staged_bytes,
+        "reencoded_bytes": publication.reencoded_bytes,
+    }

@@ -1,0 +1,162 @@
+"""Bring tables of the lake into staging tables of the target, and make the target fit for them.
+
+Nothing here is seen by a reader: tables and columns that are new are empty until the transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medallion.errors import MedallionError, UsageError
+from medallion.lakehouse.nessie import Content
+from medallion.publish import lake_files
+from medallion.publish.checksum import digest
+from medallion.publish.columns import Column, from_iceberg
+from medallion.publish.ledger import TableState
+from medallion.publish.plan import Plan
+from medallion.publish.target import Journal, Outrun, Target, Unanswered
+from medallion.settings import S3
+
+if TYPE_CHECKING:
+    from pyiceberg.table import StaticTable
+
+log = logging.getLogger(__name__)
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Staged:
+    """One version of one table, loaded into a staging table."""
+
+    place: str
+    columns: tuple[Column, ...]
+    state: TableState
+    bytes: int
+    as_they_are: bool
+
+
+@dataclass
+class Attempts:
+    """What is kept from one attempt to the next."""
+
+    publication_id: str
+    staged: dict[tuple[str, str, int, int], Staged] = field(default_factory=dict)
+    places: list[str] = field(default_factory=list)
+
+    def place(self) -> str:
+        """A new place: its first part says when, so that leftovers can be told."""
+        self.places.append(f"{datetime.now(UTC):%Y%m%dt%H%M%S}_{self.publication_id[:12]}_{len(self.places)}")
+        return self.places[-1]
+
+
+class Steps:
+    """The journal of one publication: every effect outside the process is a step `publish.<name>`."""
+
+    def __init__(self, journal: Journal, run_id: str) -> None:
+        self._journal, self._run_id = journal, run_id
+
+    @contextmanager
+    def __call__(self, name: str, **detail: object) -> Iterator[None]:
+        with self._journal.step(self._run_id, f"publish.{name}", **detail):
+            yield
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a target's table lacks of the lake's: all of it, or some columns."""
+
+    table: StaticTable
+    columns: tuple[Column, ...]
+    exists: bool
+    new: tuple[Column, ...]
+
+
+def fit(s3: S3, target: Target, dataset: str, content: Content) -> Fit:
+    """Compare a table's columns in lake and target. Changes nothing.
+
+    Raises: UsageError for a change that would break consumers: a column that is gone, or another type.
+    """
+    table = lake_files.open_table(s3, content)
+    columns = from_iceberg(dataset, table.schema())
+    there = target.columns(dataset)
+    wanted = {column.name.lower(): column for column in columns}
+    for name, type_ in (there or {}).items():
+        if name not in wanted:
+            problem = f"column '{name}' is in the warehouse, and no longer in the lake"
+        elif (now := target.type_of(wanted[name])) != type_:
+            problem = f"column '{name}' is {type_} in the warehouse, and {now} ({wanted[name].type}) in the lake"
+        else:
+            continue
+        raise UsageError(
+            f"{dataset}: {problem}; consumers would break, so the warehouse is unchanged",
+            hint="publish it as a new dataset under another name, or bring the column back in the gold transform",
+            dataset=dataset,
+        )
+    new = tuple(column for column in columns if column.name.lower() not in (there or {}))
+    return Fit(table, columns, there is not None, new)
+
+
+def stage(
+    s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Report, steps: Steps, attempts: Attempts
+) -> Staged:
+    """Create the target's table or its new columns, and load the lake's rows into a staging table.
+
+    Raises: MedallionError if a row was lost or doubled on the way; ServiceUnavailable.
+    """
+    if not fit.exists:
+        with steps("create", dataset=dataset):
+            target.create(dataset, fit.columns)
+    elif fit.new:
+        with steps("add_columns", dataset=dataset, columns=[column.name for column in fit.new]):
+            target.add(dataset, fit.new)
+    content = todo.contents[dataset]
+    version = (dataset, content["id"], content["snapshotId"], content["schemaId"])
+    if staged := attempts.staged.get(version):  # an earlier attempt has brought it
+        return replace(staged, state=replace(staged.state, hash=todo.hash))
+    place = attempts.place()
+    with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name:
+        files = lake_files.fetch(s3, fit.table, Path(name))
+        found = digest(files.paths, fit.columns)
+        size = files.bytes
+        with steps("stage", dataset=dataset, place=place, files=len(files.paths), bytes=size):
+            target.stage(place, files.paths)
+    with steps("copy", dataset=dataset, place=place, rows=files.rows):
+        copied = target.copy(place, fit.columns)
+    if not files.rows == found.rows == copied:
+        raise MedallionError(
+            f"{dataset}: {files.rows} rows in the lake, {found.rows} in the files, {copied} in the warehouse's "
+            "staging table; what the warehouse shows is unchanged",
+            hint="publish again; if it stays so, `medallion doctor` and the table's manifests",
+            dataset=dataset,
+        )
+    anew = "" if files.as_they_are else ", written anew"
+    report(f"staged {dataset}: {copied} rows, {len(files.paths)} files{anew}")
+    state = TableState(
+        content_id=content["id"],
+        snapshot_id=content["snapshotId"],
+        schema_id=content["schemaId"],
+        metadata_location=content["metadataLocation"],
+        rows=found.rows,
+        checksum=found.checksum,
+        hash=todo.hash,
+    )
+    attempts.staged[version] = Staged(place, fit.columns, state, size, files.as_they_are)
+    return attempts.staged[version]
+
+
+def clean(target: Target, steps: Steps, attempts: Attempts) -> None:
+    """Remove what was staged. It failing changes nothing that anyone sees, so it is only logged."""
+    if not attempts.places:
+        return
+    try:
+        with steps("cleanup", places=list(attempts.places)):
+            target.discard(attempts.places)
+    except (MedallionError, Unanswered, Outrun):
+        log.warning("what publication %s staged could not be removed; a later one will", attempts.publication_id)

@@ -1,0 +1,151 @@
+"""Silver of operations on rows written by hand: what a line of text becomes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from chispa import assert_df_equality
+from operations_rows import CONTRACTS, SOUND, Row, ddl, frame
+from pyspark.sql import DataFrame, SparkSession
+
+from medallion.contract import UNPARSED
+from medallion.domains.operations import silver
+
+FLIGHTS = "bronze.operations.flights"
+
+
+def on(month: int, day: int, hour: int, minute: int) -> datetime:
+    return datetime(2013, month, day, hour, minute)
+
+
+def utc(month: int, day: int, hour: int, minute: int) -> datetime:
+    return datetime(2013, month, day, hour, minute, tzinfo=UTC)
+
+
+def scheduled(month: int, day: int, dep: str, arr: str, dest: str = "IAH") -> Row:
+    """A flight that nobody knows more of yet than its schedule."""
+    unknown = dict.fromkeys(("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "time_hour"), "NA")
+    return unknown | {"month": str(month), "day": str(day), "sched_dep_time": dep, "sched_arr_time": arr, "dest": dest}
+
+
+CASES: dict[str, tuple[Row, Row]] = {  # case -> (changes to the sound line, what silver must say)
+    "as it comes": ({}, {
+        "flight_date": date(2013, 1, 1), "carrier": "UA", "flight_number": 1545, "origin": "EWR", "dest": "IAH",
+        "tail_number": "N14228", "status": "flown", "has_arrived": True, "is_origin_known": True, "is_dest_known": True,
+        "sched_dep_local": on(1, 1, 5, 15), "dep_local": on(1, 1, 5, 17), "sched_dep_utc": utc(1, 1, 10, 15),
+        "dep_utc": utc(1, 1, 10, 17), "sched_arr_local": on(1, 1, 8, 19), "arr_local": on(1, 1, 8, 30),
+        "sched_arr_utc": utc(1, 1, 14, 19), "arr_utc": utc(1, 1, 14, 30), "dep_delay_min": 2, "arr_delay_min": 11,
+        "air_time_min": 227, "distance_mi": 1400, "average_speed_mph": 1400 * 60 / 227,
+        "source_hour_utc": utc(1, 1, 10, 0), "_delivery": "d1", "_logical_date": date(2013, 1, 1), UNPARSED: None,
+    }),
+    "left at 2400, midnight": (
+        scheduled(1, 1, "2359", "450", "BQN") | {"dep_time": "2400", "dep_delay": "1"},
+        {"dep_local": on(1, 2, 0, 0), "dep_utc": utc(1, 2, 5, 0), "flight_date": date(2013, 1, 1)},
+    ),
+    "scheduled for 2400": (scheduled(1, 1, "2400", "130"), {
+        "sched_dep_local": on(1, 2, 0, 0), "sched_arr_local": on(1, 2, 1, 30), "flight_date": date(2013, 1, 1),
+    }),
+    "arrived at 2400, midnight": (
+        {"sched_dep_time": "2000", "dep_time": "2000", "dep_delay": "0", "sched_arr_time": "2330", "arr_time": "2400", "arr_delay": "30"},
+        {"arr_local": on(1, 2, 0, 0), "arr_utc": utc(1, 2, 6, 0)},
+    ),
+    "left after midnight, late": (
+        scheduled(1, 1, "2250", "30") | {"dep_time": "35", "dep_delay": "105"},
+        {"dep_local": on(1, 2, 0, 35), "dep_utc": utc(1, 2, 5, 35), "sched_arr_local": on(1, 2, 0, 30)},
+    ),
+    "left a whole day late": (
+        scheduled(1, 9, "900", "1530") | {"dep_time": "641", "dep_delay": "1301"},
+        {"dep_local": on(1, 10, 6, 41), "dep_utc": utc(1, 10, 11, 41)},
+    ),
+    "left and arrived early": (
+        {"dep_time": "2355", "sched_dep_time": "5", "dep_delay": "-10", "sched_arr_time": "8", "arr_time": "2350", "arr_delay": "-18"},
+        {"dep_local": on(12, 31, 23, 55).replace(year=2012), "sched_arr_local": on(1, 2, 0, 8), "arr_local": on(1, 1, 23, 50)},
+    ),
+    "arrives before it left, on the clock of a zone further west": (
+        scheduled(7, 1, "1000", "955", "HNL"), {"sched_arr_local": on(7, 2, 9, 55), "sched_arr_utc": utc(7, 2, 19, 55)},
+    ),
+    "arrives after midnight": (
+        scheduled(7, 1, "2130", "17", "LAX"), {"sched_arr_local": on(7, 2, 0, 17), "sched_arr_utc": utc(7, 2, 7, 17)},
+    ),
+    "summer time": (scheduled(7, 1, "1200", "1500", "PHX"), {"sched_dep_utc": utc(7, 1, 16, 0), "sched_arr_utc": utc(7, 1, 22, 0)}),
+    "clocks go forward while it flies": (
+        scheduled(3, 9, "2145", "34", "BQN") | {"dest": "PBI", "dep_time": "2306", "dep_delay": "81", "arr_time": "203", "arr_delay": "89"},
+        {"sched_arr_utc": utc(3, 10, 5, 34), "arr_local": on(3, 10, 2, 3), "arr_utc": utc(3, 10, 7, 3)},  # 2:03 did not exist
+    ),
+    "before clocks go back": (scheduled(11, 2, "2350", "300"), {"sched_dep_utc": utc(11, 3, 3, 50), "sched_arr_utc": utc(11, 3, 9, 0)}),
+    "after clocks went back": (scheduled(11, 3, "2350", "300"), {"sched_dep_utc": utc(11, 4, 4, 50)}),
+    "an hour that comes twice is the first of the two": (
+        scheduled(11, 3, "130", "530"), {"sched_dep_utc": utc(11, 3, 5, 30)},
+    ),
+    "delay across the hour that comes twice": (
+        scheduled(11, 2, "2350", "300") | {"dep_time": "150", "dep_delay": "120"}, {"dep_utc": utc(11, 3, 5, 50)},
+    ),
+    "destination that the reference lacks": ({"dest": "SJU"}, {
+        "dest": "SJU", "is_dest_known": False, "sched_arr_local": on(1, 1, 8, 19), "arr_local": on(1, 1, 8, 30),
+        "sched_arr_utc": None, "arr_utc": None, "dep_utc": utc(1, 1, 10, 17),
+    }),
+    "destination without a time zone": ({"dest": "EEN"}, {"is_dest_known": True, "sched_arr_utc": None}),
+    "origin that the reference lacks": ({"origin": "XXX"}, {"is_origin_known": False, "sched_dep_utc": None, "dep_utc": None}),
+    "cancelled": (scheduled(1, 1, "1630", "1815") | {"tailnum": "NA"}, {
+        "status": "cancelled", "has_arrived": False, "dep_local": None, "dep_utc": None, "arr_local": None, "arr_utc": None,
+        "tail_number": None, "average_speed_mph": None, "sched_dep_utc": utc(1, 1, 21, 30), UNPARSED: None,
+    }),
+    "diverted, no arrival on record": (
+        {"arr_time": "NA", "arr_delay": "NA", "air_time": ""}, {"status": "flown", "has_arrived": False, "arr_utc": None, UNPARSED: None},
+    ),
+    "diverted, arrived later": (
+        {"sched_dep_time": "1740", "dep_time": "1940", "dep_delay": "120", "sched_arr_time": "2020",
+         "arr_time": "900", "arr_delay": "NA"},
+        {"has_arrived": False, "arr_local": on(1, 2, 9, 0), "arr_utc": utc(1, 2, 15, 0)},
+    ),
+    "spaces and lower case": ({"origin": " ewr ", "carrier": "ua", "dep_delay": " 2 ", "tailnum": "  "}, {
+        "origin": "EWR", "carrier": "UA", "dep_delay_min": 2, "tail_number": None, UNPARSED: None,
+    }),
+    "unicode": ({"tailnum": "ñ142", "dest": "ÍAH"}, {"tail_number": "Ñ142", "dest": "ÍAH", "is_dest_known": False}),
+    "Arabic digits": ({"flight": "١٥"}, {"flight_number": None, UNPARSED: "flight"}),
+    "faster than 700 mph": ({"air_time": "65", "distance": "762"}, {"average_speed_mph": 762 * 60 / 65}),
+    "no time in the air": ({"air_time": "0"}, {"air_time_min": 0, "average_speed_mph": None}),
+    "several values do not parse": ({"dep_time": "abc", "distance": "1e3", "time_hour": "soon"}, {
+        "dep_local": None, "distance_mi": None, UNPARSED: "dep_time,distance,time_hour",
+    }),
+    "a clock shows no 1260": ({"arr_time": "1260"}, {"arr_local": None, UNPARSED: "arr_time"}),
+    "a clock shows no 2401": ({"sched_dep_time": "2401"}, {"sched_dep_local": None, UNPARSED: "sched_dep_time"}),
+    "a calendar has no 30 February": ({"month": "2", "day": "30"}, {"flight_date": None, UNPARSED: "year,month,day"}),
+    "a date is missing in part": ({"day": "NA"}, {"flight_date": None, UNPARSED: "year,month,day"}),
+    "a year beyond all calendars": ({"year": "999999"}, {"flight_date": None, UNPARSED: "year,month,day"}),
+    "a delay that no integer holds": ({"arr_delay": "2147483647"}, {"arr_delay_min": None, UNPARSED: "arr_delay"}),
+    "a line that did not fit the header": (
+        dict.fromkeys(("year", "month", "day", "flight", "sched_dep_time", "dep_time"), "") | {"_malformed": "2013,1"},
+        {"flight_date": None, UNPARSED: "_malformed"},
+    ),
+    "came in an earlier delivery too": ({"_repeat": "delivery"}, {"flight_number": 1545}),
+}  # fmt: skip
+
+ZONES = {
+    "EWR": "America/New_York", "IAH": "America/Chicago", "LAX": "America/Los_Angeles", "PBI": "America/New_York",
+    "HNL": "Pacific/Honolulu", "PHX": "America/Phoenix", "EEN": None,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def airports(spark: SparkSession) -> DataFrame:
+    rows = [{"airport_code": code, "time_zone": zone} for code, zone in ZONES.items()]
+    return frame(spark, "silver.operations.airports", rows)
+
+
+@pytest.fixture(scope="module")
+def made(spark: SparkSession, airports: DataFrame) -> dict[str, dict[str, Any]]:
+    """All cases through the transform at once."""
+    lines = [changes | {"_source_row": number} for number, (changes, _) in enumerate(CASES.values())]
+    lines.append({"_repeat": "file", "_source_row": len(lines)})
+    rows = silver.flights(frame(spark, FLIGHTS, lines), airports)
+    instants = {f.name for f in rows.schema.fields if f.dataType.typeName() == "timestamp"}
+    as_text = rows.select(*[f"cast(`{c}` as string) `{c}`" if c in instants else f"`{c}`" for c in rows.columns]) if False else rows
+    names = list(CASES)
+    found = {}
+    for row in as_text.toPandas().astype(object).to_dict("records"):
+        found[names[row["_source_row"]]] = row
+    assert len(found) == rows.count() == len(CASES), "a line was lost or doubled, or a repeat within the file kept"
+    return found
