@@ -7,8 +7,8 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Annotated
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from medallion import terminal
 from medallion.contract import LAYERS
@@ -34,11 +34,14 @@ def main() -> None:
 def _run() -> None:
     try:
         app(standalone_mode=False)
-    except click.Abort as interrupted:
+    except typer.Abort as interrupted:
         raise KeyboardInterrupt from interrupted
-    except click.ClickException as wrong:
-        wrong.show()
-        raise SystemExit(wrong.exit_code) from wrong
+    except TyperException as wrong:
+        show, code = getattr(wrong, "show", None), getattr(wrong, "exit_code", 2)
+        if show is None:
+            raise
+        show()
+        raise SystemExit(code) from wrong
 
 
 # ── the stack ─────────────────────────────────────────────────────────────────────────────────────
@@ -288,7 +291,7 @@ def sql(
     if as_json:
         print(queries.to_json(found))
     else:
-        queries.show(found)
+        terminal.console().print(queries.to_rich(found))
 
 
 @app.command()

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from medallion import contract as contracts_module
+from medallion import contract_file
 from medallion.contract import LAYERS, Contract, Layer
 from medallion.errors import ContractError, UsageError
 from medallion.settings import Settings
@@ -114,7 +114,7 @@ def load(settings: Settings) -> Domains:
         folders.append(folder)
     contracts: dict[str, Contract] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*.odcs.yaml"))):
-        contract = contracts_module.read(path)
+        contract = contract_file.read(path)
         if path.name != f"{contract.layer}.{contract.name}.odcs.yaml":
             raise ContractError(f"{path}: holds {contract.dataset}", hint=f"call it {contract.layer}.{contract.name}.odcs.yaml")
         if contract.dataset in contracts:

@@ -97,7 +97,6 @@ def publish_gold(lake: Lake, report: Report, at: str | None = None) -> dict[str,
 
     publication = publishing.publish(lake.settings, lake.domains, at=at, report=report, journal=lake.journal)
     marked = mark_published(lake.nessie, lake.journal, publication.shown)
-    report(publication.message)
     return {
         "outcome": publication.outcome,
         "publication_id": publication.publication_id,

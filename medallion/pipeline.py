@@ -169,6 +169,8 @@ def _attempt(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], 
         _write(lake, run, request, selected, report)
     except BaseException as error:
         fail(lake.journal, run, _reason(error))
+        if not run.writes:
+            lake.nessie.delete_branch(run.branch)  # nothing on it to look at
         raise
     return _judge_and_merge(lake, run, report)
 
@@ -190,6 +192,8 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
         for arrival in arrivals.get(dataset, ()):
             _one(lake, run, f"write.{dataset}", report, partial(_ingest, lake, branch, run, dataset, arrival))
         for task in tasks.get(dataset, ()):
+            if gate.refusals(run.writes):  # what the gate will refuse is not built upon
+                return
             _one(lake, run, f"write.{dataset}", report, partial(make, branch, lake.domains, plan, task, run.id))
 
 

@@ -175,12 +175,8 @@ def _scan(catalog: RestCatalog, dataset: str, named: _Named, at: str) -> pa.Reco
         raise _unknown(catalog, dataset, at) from error
     except BadRequestError as error:
         if "NoSuchReference" in str(error) or "not found" in str(error):
-            raise UsageError(
-                f"there is no branch or commit '{at}'", hint="`medallion branches` lists the branches"
-            ) from error
-        raise ServiceUnavailable(
-            f"the catalog refuses {dataset} at {at}: {error}", hint="`medallion doctor`"
-        ) from error
+            raise UsageError(f"there is no branch or commit '{at}'", hint="`medallion branches` lists the branches") from error
+        raise ServiceUnavailable(f"the catalog refuses {dataset} at {at}: {error}", hint="`medallion doctor`") from error
     except (RequestException, RESTError, OSError) as error:
         raise ServiceUnavailable(
             f"{dataset} cannot be read: {error}",

@@ -25,7 +25,7 @@ def runs(journal: Journal, limit: int = 20) -> list[dict[str, Any]]:
             "logical_date": row["logical_date"],
             "state": row["state"],
             "opened_at": row["opened_at"],
-            "seconds": round((row["changed_at"] - row["opened_at"]).total_seconds(), 1),
+            "seconds": round((row["ended_at"] - row["opened_at"]).total_seconds(), 1) if row["ended_at"] else None,
             "merged": (row["merged_hash"] or "")[:12] or None,
             "error": row["error"],
         }

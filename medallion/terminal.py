@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from logging.handlers import RotatingFileHandler
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medallion.errors import MedallionError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 log = logging.getLogger("medallion")
 INTERRUPTED = 130
@@ -23,6 +27,7 @@ def guard(command: Callable[[], None]) -> int:
     The traceback goes to the log in the state folder. Returns: 0, the error's exit code, 130 after
     Ctrl-C, 1 for what nobody foresaw.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         _log_to_file()
         command()
@@ -40,6 +45,10 @@ def guard(command: Callable[[], None]) -> int:
         print(f"error: {type(error).__name__}: {first}\n  → the traceback is in {_log_path()}", file=sys.stderr)
         return 1
     return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _log_path() -> str:
@@ -91,7 +100,6 @@ def show_json(value: object) -> None:
 
 def show_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title: str | None = None) -> None:
     """Print rows as a table; numbers stand to the right."""
-    from rich.console import Console
     from rich.table import Table
 
     rows = list(rows)
@@ -101,8 +109,14 @@ def show_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], title:
         table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*[_cell(row.get(column)) for column in columns])
-    wide = None if sys.stdout.isatty() else 160
-    Console(width=wide).print(table)
+    console().print(table)
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough for a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _cell(value: Any) -> str:

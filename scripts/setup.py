@@ -8,7 +8,6 @@ MinIO from its source, the JVM's class-data archives, and the activation script 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil

@@ -7,13 +7,12 @@ Every write of silver and gold leaves in its snapshot's summary which date it ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from pyiceberg.conversions import from_bytes
-from pyiceberg.expressions import AlwaysTrue, EqualTo
 from pyiceberg.manifest import DataFile
-from pyiceberg.table import StaticTable
+from pyiceberg.table import ALWAYS_TRUE, StaticTable
 
 from medallion.lakehouse.nessie import Content
 from medallion.lakehouse.table import open_static
@@ -53,17 +52,13 @@ def deliveries(s3: S3, content: Content, *, logical_date: date | None = None) ->
     if content["snapshotId"] in (-1, None):
         return []
     table = open_static(s3, content)
-    row_filter = EqualTo("_logical_date", logical_date.isoformat()) if logical_date else AlwaysTrue()
+    row_filter = f"_logical_date = '{logical_date}'" if logical_date else ALWAYS_TRUE
     found: dict[str, Delivered] = {}
     for task in table.scan(row_filter=row_filter).plan_files():
         for one in _of_file(table, task.file):
             old = found.get(one.delivery)
-            found[one.delivery] = one if old is None else Delivered(*_key(one), rows=old.rows + one.rows)
+            found[one.delivery] = replace(one, rows=one.rows + (old.rows if old else 0))
     return sorted(found.values())
-
-
-def _key(one: Delivered) -> tuple[date, str, str, str]:
-    return one.logical_date, one.delivery, one.uri, one.sha256
 
 
 def _of_file(table: StaticTable, file: DataFile) -> list[Delivered]:
@@ -85,7 +80,10 @@ def _of_rows(table: StaticTable, file: DataFile) -> list[Delivered]:
     with table.io.new_input(file.file_path).open() as stream:
         rows = pq.read_table(stream, columns=list(_DELIVERY_COLUMNS))
     counted = rows.group_by(list(_DELIVERY_COLUMNS)).aggregate([([], "count_all")]).to_pylist()
-    return [Delivered(*(row[name] for name in _DELIVERY_COLUMNS), rows=row["count_all"]) for row in counted]
+    return [
+        Delivered(row["_logical_date"], row["_delivery"], row["_source_uri"], row["_source_sha256"], row["count_all"])
+        for row in counted
+    ]
 
 
 def _date(value: object) -> date:

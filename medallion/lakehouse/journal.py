@@ -23,6 +23,9 @@ from medallion.errors import ServiceUnavailable, UsageError
 
 log = logging.getLogger(__name__)
 
+ENDED = ("merged", "unchanged", "failed", "conflicted")
+"""States after which a run changes nothing in the lake any more."""
+
 _TABLES = """
 SELECT pg_advisory_lock(hashtext('medallion.journal.schema'));
 CREATE SCHEMA IF NOT EXISTS ops;
@@ -38,6 +41,7 @@ CREATE TABLE IF NOT EXISTS ops.runs (
   retry_of text REFERENCES ops.runs,
   opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  ended_at timestamptz,
   error text,
   story jsonb NOT NULL DEFAULT '{}'
 );
@@ -101,6 +105,8 @@ class Journal:
         """Change columns of a run (`state`, `judged_hash`, `merged_hash`, `error`, `story`)."""
         values = {k: Jsonb(v, dumps=_dumps) if isinstance(v, dict) else v for k, v in columns.items()}
         sets = ", ".join(f"{column} = %({column})s" for column in values)
+        if columns.get("state") in ENDED:
+            sets += ", ended_at = coalesce(ended_at, clock_timestamp())"
         self._do(
             f"UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s",
             values | {"run_id": run_id},

@@ -7,6 +7,7 @@ if something broke is it worked out what, and for the broken rows alone. Good ro
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -142,10 +143,11 @@ def _explain(bad: DataFrame, rules: list[Rule], total: int, contract: Contract) 
     """Count each rule over the few bad rows, and take samples: one job."""
     from pyspark.sql import functions as f
 
-    shown = _shown(bad, contract)
     aggregates = [f.count_if(~passes([rule])).alias(f"bad{i}") for i, rule in enumerate(rules)]
     examples = [
-        f.slice(f.array_sort(f.collect_list(f.when(~passes([rule]), shown))), 1, SAMPLES).alias(f"examples{i}")
+        f.slice(f.array_sort(f.collect_list(f.when(~passes([rule]), _shown(bad, contract, rule)))), 1, SAMPLES).alias(
+            f"examples{i}"
+        )
         for i, rule in enumerate(rules)
     ]
     row = bad.agg(*aggregates, *examples).first()
@@ -155,13 +157,18 @@ def _explain(bad: DataFrame, rules: list[Rule], total: int, contract: Contract) 
     ]
 
 
-def _shown(frame: DataFrame, contract: Contract) -> Column:
-    """A row as JSON, without personal columns and without the engine's bulky ones."""
+def _shown(frame: DataFrame, contract: Contract, rule: Rule | None = None) -> Column:
+    """A row as JSON, without personal columns and without the engine's bulky ones; for a rule only
+    the key, the columns that the rule names, and where the row came from."""
     from pyspark.sql import functions as f
 
     hidden = {column.name for column in contract.columns if column.personal}
     hidden |= {"_row_hash", "_source_sha256", "_source_uri", "_ingested_at", "_run_id"}
-    return f.to_json(f.struct(*[f.col(name) for name in frame.columns if name not in hidden]))
+    shown = [name for name in frame.columns if name not in hidden]
+    if rule is not None:
+        named = set(re.findall(r"\w+", rule.passes or "")) | set(contract.key) | {"_delivery", "_source_row"}
+        shown = [name for name in shown if name in named]
+    return f.to_json(f.struct(*[f.col(name) for name in shown])) if shown else f.lit("{}")
 
 
 def _quarantined(bad: DataFrame, rules: list[Rule], contract: Contract, run_id: str, logical_date: date | None) -> DataFrame:

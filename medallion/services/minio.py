@@ -26,9 +26,7 @@ def client(s3: S3, timeout_s: float = 5.0) -> Minio:
         secret_key=s3.secret_key.get_secret_value(),
         region=s3.region,
         secure=address.scheme == "https",
-        http_client=urllib3.PoolManager(
-            num_pools=2, maxsize=8, timeout=urllib3.Timeout(timeout_s), retries=urllib3.Retry(0)
-        ),
+        http_client=urllib3.PoolManager(num_pools=2, maxsize=8, timeout=urllib3.Timeout(timeout_s), retries=urllib3.Retry(0)),
     )
 
 
@@ -47,9 +45,15 @@ def describe(state: State) -> Service:
         name="minio",
         title="MinIO",
         command=(
-            str(program("minio")), "server", "--quiet", "--address", f"127.0.0.1:{state.ports['minio']}",
-            "--certs-dir", str(folder / "certs"), str(folder / "data"),
-        ),  # fmt: skip
+            str(program("minio")),
+            "server",
+            "--quiet",
+            "--address",
+            f"127.0.0.1:{state.ports['minio']}",
+            "--certs-dir",
+            str(folder / "certs"),
+            str(folder / "data"),
+        ),
         environment=environment(folder)
         | {
             "MINIO_ROOT_USER": s3.access_key,

@@ -71,9 +71,7 @@ def check(nessie: Nessie) -> None:
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         raise ServiceUnavailable(f"Nessie at {nessie.uri} does not answer: {error}", hint="run `medallion up`") from error
     if branch != "main":
-        raise ServiceUnavailable(
-            f"the default branch of Nessie at {nessie.uri} is '{branch}', not 'main'", hint="set nessie.uri"
-        )
+        raise ServiceUnavailable(f"the default branch of Nessie at {nessie.uri} is '{branch}', not 'main'", hint="set nessie.uri")
 
 
 def answers(state: State) -> None:
@@ -93,12 +91,20 @@ def describe(state: State) -> Service:
         name="nessie",
         title="Nessie",
         command=(
-            str(java()), "-Xmx512m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-XX:+ExitOnOutOfMemoryError", "-Xlog:disable", "-Xlog:all=error:stderr",
+            str(java()),
+            "-Xmx512m",
+            "-Xss512k",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+ExitOnOutOfMemoryError",
+            "-Xlog:disable",
+            "-Xlog:all=error:stderr",
             *([f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"] if archive.is_file() else []),
-            f"-Djava.io.tmpdir={folder / 'tmp'}", "-Djava.net.preferIPv4Stack=true",
-            "-jar", str(program("nessie.jar")),
-        ),  # fmt: skip
+            f"-Djava.io.tmpdir={folder / 'tmp'}",
+            "-Djava.net.preferIPv4Stack=true",
+            "-jar",
+            str(program("nessie.jar")),
+        ),
         environment=environment(folder),
         folder=folder,
         ports={name: state.ports[name] for name in ("nessie", "nessie_management")},

@@ -61,8 +61,7 @@ def settle(state: State, wanted: Ports, report: Callable[[str], None]) -> None:
         if name in fixed and taken(port):
             raise ServiceUnavailable(
                 f"port {port} of {owner} is taken by another program; it is set by ports.{name}",
-                hint=f"stop that program, or set MEDALLION_PORTS__{name.upper()} to another port "
-                "(0 chooses a free one)",
+                hint=f"stop that program, or set MEDALLION_PORTS__{name.upper()} to another port (0 chooses a free one)",
             )
         others = {other for key, other in (state.ports | fixed).items() if key != name}
         if name not in fixed and (not port or port in others or taken(port)):

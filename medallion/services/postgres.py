@@ -185,9 +185,11 @@ def describe(state: State) -> Service:
         name="postgres",
         title="PostgreSQL",
         command=(
-            str(programs / "postgres"), "-D", str(folder / "data"),
+            str(programs / "postgres"),
+            "-D",
+            str(folder / "data"),
             *(word for key, value in options.items() for word in ("-c", f"{key}={value}")),
-        ),  # fmt: skip
+        ),
         environment=environment(folder),
         folder=folder / "data",
         ports={"postgres": state.ports["postgres"]},

@@ -47,7 +47,7 @@ def check(snowflake: Snowflake) -> None:
 
 def answers(state: State) -> None:
     """Return if the server of this stack lets us in and answers."""
-    check(Snowflake.model_validate({"protocol": "http"} | state.settings()["snowflake"]))
+    check(Snowflake.model_validate(state.settings()["snowflake"]))
 
 
 def describe(state: State) -> Service:
@@ -60,8 +60,13 @@ def describe(state: State) -> Service:
         name="snowflake",
         title="Snowflake endpoint",
         command=(
-            sys.executable, "-I", str(program), str(folder / "databases"), "127.0.0.1", str(state.ports["snowflake"]),
-        ),  # fmt: skip
+            sys.executable,
+            "-I",
+            str(program),
+            str(folder / "databases"),
+            "127.0.0.1",
+            str(state.ports["snowflake"]),
+        ),
         environment=environment(folder) | {"PASSWORD": state.passwords["snowflake"]},
         folder=folder,
         ports={"snowflake": state.ports["snowflake"]},

@@ -36,7 +36,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-IDLE_TRANSACTION_S = 30.0
+IDLE_TRANSACTION_S = 20.0
 """A session that has an open transaction and sends nothing for so long is rolled back and ended."""
 
 _WRONG_PASSWORD = {
@@ -102,7 +102,7 @@ def application(folder: str, user: str, password: str) -> ASGIApp:
     """fakesnow's application over the databases in `folder`, for one user."""
     warehouse = FakeSnow(db_path=folder)
     warehouse.duck_conn.execute("SET GLOBAL memory_limit = '1GB'")
-    server.shared_fs = warehouse
+    setattr(server, "shared_fs", warehouse)  # noqa: B010 (mypy knows no attributes of it)
     setattr(FakeSnowflakeCursor, "execute", _execute_with_conflicts)  # noqa: B010
     logging.getLogger("fakesnow.server").setLevel(logging.WARNING)  # else it logs every statement
 

@@ -54,7 +54,8 @@ def up(settings: Settings, report: Report, *, guard: int | None = None) -> Setti
         guard: a process id; when this process ends, however it does, the stack is stopped and
             its home folder removed. For tests.
 
-    Returns: the settings, read anew, with the stack's addresses and secrets.
+    Returns: the settings with the stack's addresses and secrets; `medallion.settings.load` returns
+        the same from now on, with the environment's variables over it.
     Raises: ServiceUnavailable if a server cannot be started or does not become well; the others
         keep running, and `up` may be called again.
     """
@@ -79,8 +80,7 @@ def up(settings: Settings, report: Report, *, guard: int | None = None) -> Setti
     for failure in failures:
         raise failure
     settings_module.load.cache_clear()
-    fresh = settings_module.load()
-    return fresh if fresh.home == settings.home else settings
+    return state.applied_to(settings)
 
 
 def _start_catalog(state: State, report: Report, cancelled: threading.Event) -> None:
@@ -95,9 +95,7 @@ def _start_store(state: State, report: Report, cancelled: threading.Event) -> No
         report(f"MinIO: created {created} buckets, versioning on for {', '.join(minio.VERSIONED)}")
 
 
-def _start(
-    state: State, describe: Callable[[State], Service], report: Report, cancelled: threading.Event
-) -> None:
+def _start(state: State, describe: Callable[[State], Service], report: Report, cancelled: threading.Event) -> None:
     """Make one server run as described, and wait until it is well."""
     begun = time.monotonic()
     service = describe(state)

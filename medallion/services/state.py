@@ -73,11 +73,19 @@ class State:
             },
             "snowflake": {
                 "host": host,
+                "protocol": "http",
                 "port": self.ports["snowflake"],
                 "user": "medallion",
                 "password": self.passwords["snowflake"],
             },
         }
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """The settings with this stack's addresses and secrets."""
+        parts = {name: getattr(settings, name) for name in self.settings()}
+        return settings.model_copy(
+            update={name: type(part).model_validate(part.model_dump() | self.settings()[name]) for name, part in parts.items()}
+        )
 
     def save(self) -> None:
         """Write the file anew, whole or not at all."""

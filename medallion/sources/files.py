@@ -20,6 +20,8 @@ from medallion.errors import InputError
 from medallion.lakehouse.history import Delivered
 from medallion.lakehouse.store import Object, Store
 
+_EXTRA = pa.map_(pa.string(), pa.string())
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -177,7 +179,7 @@ def _with_positions(rows: pa.Table, wanted: list[str], extra: list[str], malform
         {name: rows[name].combine_chunks().cast(pa.string()) for name in wanted}
         | {
             "_source_row": pa.array(positions, pa.int64()),
-            "_extra": pa.array(extras or [None] * rows.num_rows, pa.map_(pa.string(), pa.string())),
+            "_extra": pa.array(extras, _EXTRA) if extra else pa.nulls(rows.num_rows, _EXTRA),
             "_malformed": pa.nulls(rows.num_rows, pa.string()),
         }
     )
@@ -187,7 +189,7 @@ def _with_positions(rows: pa.Table, wanted: list[str], extra: list[str], malform
         {name: pa.array([""] * len(malformed), pa.string()) for name in wanted}
         | {
             "_source_row": pa.array([number - 1 for number, _ in malformed], pa.int64()),
-            "_extra": pa.nulls(len(malformed), pa.map_(pa.string(), pa.string())),
+            "_extra": pa.nulls(len(malformed), _EXTRA),
             "_malformed": pa.array([text for _, text in malformed], pa.string()),
         }
     )

@@ -1,0 +1,69 @@
+"""What all tests share: a clean environment, a Spark session, and a stack of real servers."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from medallion.services import stack as services
+from medallion.settings import ROOT, Settings, load
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# A test must not reach what its user has configured, such as a real warehouse.
+for _name in [name for name in os.environ if name.startswith(("MEDALLION_", "SNOWFLAKE_", "AWS_", "DBT_"))]:
+    del os.environ[_name]
+# What activation sets; so `.venv/bin/pytest` alone works as well.
+_spark_environment = Path(sys.prefix) / "spark.env"
+if _spark_environment.is_file():
+    for _line in _spark_environment.read_text("utf-8").splitlines():
+        os.environ.setdefault(*_line.split("=", 1))
+os.environ["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
+def new_home() -> Path:
+    """A state folder of its own, inside the checkout's; it does not exist yet."""
+    parent = ROOT / ".medallion" / "tests"
+    parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    return parent / f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Settings]:
+    """The settings of a running stack, shared by all tests of this session; also what `load` returns.
+
+    It ends with the test process, even if that is killed.
+    """
+    os.environ["MEDALLION_HOME"] = str(new_home())
+    load.cache_clear()
+    lines: list[str] = []
+    try:
+        services.up(load(), lines.append, guard=os.getpid())
+        yield load()
+    finally:
+        services.down(load(), lines.append, remove=True)
+        del os.environ["MEDALLION_HOME"]
+        load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def stack_environment(stack: Settings) -> dict[str, str]:
+    """The environment for programs that a test starts: they use the stack of this session."""
+    return dict(os.environ) | {"MEDALLION_HOME": str(stack.home)}
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """A small local session without catalogs."""
+    from medallion import session
+
+    spark = session.local()
+    yield spark
+    spark.stop()

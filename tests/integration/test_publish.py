@@ -1,0 +1,230 @@
+"""One version of gold becomes visible in the warehouse once, or not at all."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pyiceberg.types import StringType
+
+from medallion.errors import UsageError
+from medallion.lakehouse.nessie import MAIN
+from medallion.publish import history, publish
+from medallion.settings import Settings
+from tests.lake_tables import Contracts, LakeTables, gold
+from tests.warehouse import agreed, rows, select
+
+pytest_plugins = ["tests.warehouse"]
+
+COLUMNS = {"id": "bigint", "name": "string"}
+
+
+def test_publishes_every_type_of_every_table_and_says_so(settings: Settings, lake: LakeTables, domain: str) -> None:
+    every = gold(
+        "every_type",
+        {
+            "flag": "boolean", "small": "int", "big": "bigint", "single": "float", "ratio": "double",
+            "money": "decimal(20,4)", "day": "date", "instant": "timestamp", "local": "timestamp_ntz", "text": "string",
+            "bytes": "binary",
+        },
+        domain=domain,
+    )  # fmt: skip
+    full: dict[str, Any] = {
+        "flag": True, "small": -(2**31), "big": 2**63 - 1, "single": 0.5, "ratio": 0.1,
+        "money": Decimal("-1234567890123456.7891"), "day": date(1905, 3, 1),
+        "instant": datetime(1961, 2, 3, 4, 5, 6, 789012, tzinfo=UTC), "local": datetime(2013, 11, 3, 1, 30, 0, 1),
+        "text": "Zürich 'quoted' \\ \"\n\t🛫", "bytes": b"\x00\xff'",
+    }  # fmt: skip
+    empty: dict[str, Any] = dict.fromkeys(full)
+    odd = empty | {"ratio": float("nan"), "text": "", "bytes": b"", "small": 0, "money": Decimal("0.0000")}
+    other = gold("other", COLUMNS, domain=domain)
+    nothing = gold("nothing", COLUMNS, domain=domain)
+    contracts = Contracts(every, other, nothing)
+    at = lake.commit({every: [full, empty, odd, odd], other: [{"id": 1, "name": "a"}], nothing: []}, run="run-7")
+
+    done = publish(settings, contracts)
+
+    assert (done.outcome, done.hash, done.sequence, done.runs[-1]) == ("published", at, 1, "run-7")
+    assert {d: state.rows for d, state in done.tables.items()} == {every.dataset: 4, other.dataset: 1, nothing.dataset: 0}
+    assert done.reencoded_bytes == 0 < done.staged_bytes
+    assert agreed(settings, contracts)
+    held = {each["text"]: each for each in lake.read(every).to_pylist()}
+    table = f"{settings.snowflake.database}.{domain}.every_type"
+    in_warehouse = select(settings, f"SELECT big, ratio, money, day, text, bytes, flag FROM {table} WHERE small < 0")
+    assert in_warehouse == [tuple(held[full["text"]][c] for c in ("big", "ratio", "money", "day", "text", "bytes", "flag"))]
+    assert select(settings, f"SELECT COUNT(*) FROM {table} WHERE instant = '1961-02-03 04:05:06.789012+00:00'") == [(1,)]
+    assert select(settings, f"SELECT COUNT(*) FROM {table} WHERE instant IS NULL AND local IS NULL") == [(3,)]
+
+
+def test_twice_is_once_and_only_changed_tables_are_written(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
+    hidden = gold("hidden", COLUMNS, domain=domain, published=False)
+    contracts = Contracts(one, two, hidden)
+    first = lake.commit({one: [{"id": 1, "name": "a"}], two: [{"id": 1, "name": "a"}], hidden: []})
+    assert publish(settings, contracts).changed == (one.dataset, two.dataset)
+
+    again = publish(settings, contracts)
+    assert (again.outcome, again.sequence, again.changed) == ("already", 1, ())
+    assert "already published" in again.message
+
+    lake.commit({hidden: [{"id": 9, "name": "z"}]})
+    unchanged = publish(settings, contracts)
+    assert (unchanged.outcome, unchanged.sequence, unchanged.shown) == ("unchanged", 1, first)
+
+    third = lake.commit({two: [{"id": 2, "name": "b"}]}, run="run-b")
+    changed = publish(settings, contracts)
+    assert (changed.outcome, changed.changed, changed.runs[-1]) == ("published", (two.dataset,), "run-b")
+    assert {d: state.hash for d, state in changed.tables.items()} == {one.dataset: first, two.dataset: third}
+    assert [(entry.sequence, entry.hash) for entry in history(settings)] == [(2, third), (1, first)]
+    assert rows(settings, two) == [(2, "b")]
+    assert agreed(settings, Contracts(one, two))
+
+
+def test_a_correction_that_removes_rows_removes_them(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}, {"id": 2, "name": "b"}]})
+    publish(settings, Contracts(one))
+    assert rows(settings, one) == [(1, "a"), (2, "b"), (2, "b")]
+    lake.commit({one: [{"id": 2, "name": "b"}]})
+    publish(settings, Contracts(one))
+    assert rows(settings, one) == [(2, "b")]
+
+
+def test_an_older_commit_never_replaces_a_newer_one(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    old = lake.commit({one: [{"id": 1, "name": "old"}]})
+    new = lake.commit({one: [{"id": 2, "name": "new"}]})
+    done = publish(settings, Contracts(one), at=old[:12])
+    assert (done.outcome, done.hash) == ("published", old)
+    publish(settings, Contracts(one), at=new)
+    older = publish(settings, Contracts(one), at=old)
+    assert (older.outcome, older.shown, older.sequence) == ("older", new, 2)
+    assert "older" in older.message
+    assert rows(settings, one) == [(2, "new")]
+
+
+def test_what_is_not_on_main_is_refused(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: [{"id": 1, "name": "a"}]})
+    branch = f"run/{domain}"
+    lake.nessie.create_branch(branch, lake.nessie.reference(MAIN))
+    unmerged = lake.commit({one: [{"id": 2, "name": "b"}]}, branch=branch)
+    for wrong in (unmerged, "0" * 64, "abc"):
+        with pytest.raises(UsageError) as refused:
+            publish(settings, Contracts(one), at=wrong)
+        assert refused.value.exit_code == 2
+    assert history(settings) == []
+
+    publish(settings, Contracts(one))
+    head = f"{settings.snowflake.database}.medallion.publication_head"
+    select(settings, f"UPDATE {head} SET main_hash = '{'f' * 64}'")
+    lake.commit({one: [{"id": 3, "name": "c"}]})
+    with pytest.raises(UsageError, match="no longer contains"):
+        publish(settings, Contracts(one))
+    assert rows(settings, one) == [(1, "a")]
+
+
+def test_a_new_column_is_added_and_old_rows_are_kept_right(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: [{"id": 1, "name": "a"}]})
+    publish(settings, Contracts(one))
+
+    def widen(table: Any) -> None:
+        with table.update_schema() as update:
+            update.add_column("more", StringType())
+
+    lake.commit({one: widen})
+    done = publish(settings, Contracts(one))
+    assert rows(settings, one) == [(1, "a", None)]
+    assert done.reencoded_bytes > 0  # the data file lacks the column, so it does not serve as it is
+    assert agreed(settings, Contracts(one))
+
+
+def test_a_renamed_column_keeps_its_values(settings: Settings, lake: LakeTables, domain: str) -> None:
+    """The data file has the old name, or even a dropped column's name: only field ids tell."""
+    one = gold("one", {"id": "bigint", "name": "string", "other": "string"}, domain=domain)
+
+    def shuffle(table: Any) -> None:
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column("other")
+        with table.update_schema() as update:
+            update.rename_column("name", "other")
+
+    lake.commit({one: [{"id": 1, "name": "kept", "other": "dropped"}]})
+    lake.commit({one: shuffle})
+    publish(settings, Contracts(one))
+    assert rows(settings, one) == [(1, "kept")]
+    assert agreed(settings, Contracts(one))
+
+
+@pytest.mark.parametrize("change", ["drop", "retype"])
+def test_a_change_that_breaks_consumers_is_refused(
+    settings: Settings, lake: LakeTables, domain: str, change: str
+) -> None:
+    aaa = gold("aaa", COLUMNS, domain=domain)
+    one = gold("one", {"id": "bigint", "name": "string", "amount": "decimal(8,2)"}, domain=domain)
+    lake.commit({aaa: [], one: [{"id": 1, "name": "a", "amount": Decimal("1.25")}]})
+    publish(settings, Contracts(aaa, one))
+    before = history(settings)
+
+    def breaking(table: Any) -> None:
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column("amount")
+            if change == "retype":
+                update.add_column("Amount", StringType())
+
+    def widen(table: Any) -> None:
+        with table.update_schema() as update:
+            update.add_column("more", StringType())
+
+    lake.commit({aaa: widen, one: breaking})
+    with pytest.raises(UsageError) as refused:
+        publish(settings, Contracts(aaa, one))
+    assert one.dataset in refused.value.message
+    assert "'amount'" in refused.value.message
+    assert refused.value.hint
+    assert history(settings) == before
+    assert rows(settings, one) == [(1, "a", Decimal("1.25"))]
+    database = settings.snowflake.database
+    described = select(settings, f"DESCRIBE TABLE {database}.{domain}.aaa")
+    assert [row[0] for row in described] == ["ID", "NAME"]  # not even the other table's new column
+
+
+def test_a_nested_type_is_refused_by_name(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", {"id": "bigint", "tags": "array<string>"}, domain=domain)
+    lake.commit({one: [{"id": 1, "tags": ["a"]}]})
+    with pytest.raises(UsageError, match="'tags'"):
+        publish(settings, Contracts(one))
+
+
+def test_a_table_that_main_has_lost_is_refused(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
+    lake.commit({one: [], two: []})
+    publish(settings, Contracts(one, two))
+    lake.drop(two)
+    with pytest.raises(UsageError, match=two.dataset):
+        publish(settings, Contracts(one, two))
+    assert publish(settings, Contracts(one)).outcome == "unchanged"
+
+
+def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: LakeTables, domain: str) -> None:
+    class Recorder:
+        steps: list[tuple[str, str]] = []
+
+        def step(self, run_id: str, name: str, **detail: Any) -> Any:
+            self.steps.append((run_id, name))
+            return nullcontext()
+
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: [{"id": 1, "name": "a"}]})
+    database = settings.snowflake.database
+    select(settings, f"CREATE SCHEMA {database}.medallion")
+    select(settings, f"CREATE TABLE {database}.medallion.staged_20200102t030405_dead_0 (a INT)")
+    publish(settings, Contracts(one), journal=Recorder(), run="run-1")
+    names = ["create", "stage", "copy", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup"]
+    assert Recorder.steps == [("run-1", f"publish.{name}") for name in names]
+    tables = {row[1] for row in select(settings, f"SHOW TABLES IN SCHEMA {database}.medallion")}
+    assert tables == {"PUBLICATION_HEAD", "PUBLICATIONS"}

@@ -1,0 +1,202 @@
+"""Publications that meet others, lose a request or a reply, or are watched all the while."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import threading
+import time
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from medallion.errors import ConflictError, ServiceUnavailable
+from medallion.publish import history, publish
+from medallion.publish.snowflake_session import Session
+from medallion.settings import Settings
+from tests.lake_tables import Contracts, LakeTables, gold
+from tests.tcp_proxy import TcpProxy
+from tests.warehouse import agreed, rows, with_snowflake
+
+pytest_plugins = ["tests.warehouse"]
+
+COLUMNS = {"id": "bigint", "version": "bigint"}
+STATEMENTS = ["PUT ", "COPY INTO", "BEGIN", "LOCKED", "DELETE FROM", "SELECT .{0,60}STAGED_", "INTO .{0,60}PUBLICATIONS", "COMMIT"]
+
+
+def through(settings: Settings, proxy: TcpProxy) -> Settings:
+    return with_snowflake(settings, host="127.0.0.1", port=proxy.port)
+
+
+def proxied(settings: Settings) -> TcpProxy:
+    assert settings.snowflake.host
+    assert settings.snowflake.port
+    return TcpProxy(settings.snowflake.host, settings.snowflake.port)
+
+
+def version(of: int, count: int = 50) -> list[dict[str, int]]:
+    return [{"id": number, "version": of} for number in range(count)]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+@pytest.mark.parametrize("lost", ["drop_reply", "drop_request"])
+def test_whatever_is_lost_it_is_published_once(
+    settings: Settings, lake: LakeTables, domain: str, lost: str, statement: str
+) -> None:
+    one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
+    contracts = Contracts(one, two)
+    lake.commit({one: version(1), two: version(1)})
+    publish(settings, contracts)
+    at = lake.commit({one: version(2, 40), two: version(2, 30)})
+    lines: list[str] = []
+    with proxied(settings) as proxy:
+        happened = getattr(proxy, lost)(statement)
+        done = publish(through(settings, proxy), contracts, report=lines.append)
+    assert happened.is_set()
+    assert any("again" in line for line in lines)
+    assert (done.outcome, done.hash, done.sequence) == ("published", at, 2)
+    assert [(entry.sequence, entry.hash) for entry in history(settings)][:1] == [(2, at)]
+    assert len(history(settings)) == 2
+    assert (len(rows(settings, one)), len(rows(settings, two))) == (40, 30)
+    assert agreed(settings, contracts)
+    by_ledger = any("ledger says" in line for line in lines)
+    assert by_ledger == (statement == "COMMIT" and lost == "drop_reply")
+
+
+def test_copies_that_arrive_late_change_nothing(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: version(1)})
+    with proxied(settings) as proxy:
+        for pattern in ("LOCKED", "DELETE FROM", "SELECT .{0,60}STAGED_", "INTO .{0,60}PUBLICATIONS", r"SET .{0,9}SEQUENCE", "COMMIT"):
+            proxy.keep_twin(pattern)
+        publish(through(settings, proxy), Contracts(one))
+        lake.commit({one: version(2, 20)})
+        publish(settings, Contracts(one))
+        before = history(settings)
+        assert len(proxy.send_twins()) == 6
+    assert history(settings) == before
+    assert rows(settings, one) == [(each["id"], 2) for each in sorted(version(2, 20), key=lambda r: repr((r["id"], 2)))]
+    lake.commit({one: version(3, 10)})
+    assert publish(settings, Contracts(one)).sequence == 3
+    assert agreed(settings, Contracts(one))
+
+
+def test_a_warehouse_that_never_answers_the_commit_is_told_as_such(
+    settings: Settings, lake: LakeTables, domain: str
+) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: version(1)})
+    impatient = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 2})})
+    with proxied(settings) as proxy:
+        for nth in (1, 2, 3):
+            proxy.drop_request("COMMIT", nth)
+        with pytest.raises(ServiceUnavailable, match="version before or after") as unknown:
+            publish(through(impatient, proxy), Contracts(one))
+    assert unknown.value.retryable
+    assert publish(settings, Contracts(one)).outcome == "published"
+
+
+def test_whoever_holds_the_head_goes_first(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: version(1)})
+    publish(settings, Contracts(one))
+    lake.commit({one: version(2)})
+    impatient = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 1})})
+    with closing(Session(settings.snowflake)) as other:
+        other.execute("BEGIN")
+        other.execute(f"UPDATE {settings.snowflake.database}.medallion.publication_head SET locked = locked + 1")
+        with pytest.raises(ConflictError) as refused:
+            publish(impatient, Contracts(one))
+    assert refused.value.exit_code == 4
+    assert {row[1] for row in rows(settings, one)} == {1}
+    assert publish(settings, Contracts(one)).sequence == 2
+
+
+def _publish(settings: Settings, contracts: Contracts, barrier: Any, results: Any) -> None:
+    barrier.wait(60)
+    try:
+        done = publish(settings, contracts)
+        results.put((done.outcome, done.hash, done.sequence))
+    except BaseException as error:
+        results.put(repr(error))
+        raise
+
+
+def test_two_processes_publish_at_once_and_it_happens_once(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
+    contracts = Contracts(one, two)
+    processes = multiprocessing.get_context("spawn")
+    barrier, results = processes.Barrier(3), processes.Queue()
+    published = []
+    for round_ in range(3):
+        published.append(lake.commit({one: version(round_, 2000), two: version(round_, 10)}))
+        both = [processes.Process(target=_publish, args=(settings, contracts, barrier, results)) for _ in range(2)]
+        for each in both:
+            each.start()
+        barrier.wait(60)
+        outcomes = sorted(results.get(timeout=120) for _ in both)
+        for each in both:
+            each.join(60)
+        assert outcomes == [("already", published[-1], round_ + 1), ("published", published[-1], round_ + 1)]
+        assert [entry.hash for entry in history(settings)] == published[::-1]
+        assert agreed(settings, contracts)
+
+
+def test_a_reader_never_sees_half_a_publication(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
+    contracts = Contracts(one, two)
+    lake.commit({one: version(0, 100), two: version(0, 100)})
+    publish(settings, contracts)
+    database = settings.snowflake.database
+    question = (
+        f"SELECT (SELECT COUNT(*) FROM {database}.{domain}.one), (SELECT MIN(version) FROM {database}.{domain}.one), "
+        f"(SELECT MAX(version) FROM {database}.{domain}.one), (SELECT COUNT(*) FROM {database}.{domain}.two), "
+        f"(SELECT MIN(version) FROM {database}.{domain}.two), (SELECT MAX(version) FROM {database}.{domain}.two), "
+        f"(SELECT sequence FROM {database}.medallion.publication_head), "
+        f"(SELECT MAX(sequence) FROM {database}.medallion.publications)"
+    )
+    seen: list[tuple[Any, ...]] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        with closing(Session(settings.snowflake)) as session:
+            while not over.is_set():
+                seen.append(session.rows(question)[0])
+
+    reader = threading.Thread(target=watch)
+    reader.start()
+    try:
+        for round_ in range(1, 11):
+            lake.commit({one: version(round_, 100 + round_), two: version(round_, 200 + round_)})
+            publish(settings, contracts)
+            time.sleep(0.05)
+    finally:
+        over.set()
+        reader.join(60)
+    for count, low, high, other, other_low, other_high, head, last in seen:
+        assert low == high == other_low == other_high == head - 1 == last - 1
+        assert (count, other) == ((100, 100) if low == 0 else (100 + low, 200 + low))
+    assert len({each[6] for each in seen}) >= 8, "the reader saw too few versions to prove anything"
+
+
+@pytest.mark.parametrize("what", ["password", "user"])
+def test_a_wrong_secret_is_named_and_not_shown(settings: Settings, what: str) -> None:
+    from pydantic import SecretStr
+
+    wrong = {"password": SecretStr("open-sesame")} if what == "password" else {"user": "nobody"}
+    with pytest.raises(ServiceUnavailable) as refused:
+        history(with_snowflake(settings, **wrong))
+    assert refused.value.exit_code == 5
+    assert "SNOWFLAKE_PASSWORD" in str(refused.value)
+    assert "open-sesame" not in str(refused.value)
+
+
+def test_a_server_that_is_down_is_named(settings: Settings, lake: LakeTables, domain: str) -> None:
+    with proxied(settings) as proxy:
+        gone = through(settings, proxy)
+    begun = time.monotonic()
+    with pytest.raises(ServiceUnavailable, match=re.escape(f"127.0.0.1:{gone.snowflake.port}")) as refused:
+        publish(gone, Contracts(gold("one", COLUMNS, domain=domain)))
+    assert "medallion up" in (refused.value.hint or "")
+    assert time.monotonic() - begun < 15
