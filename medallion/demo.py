@@ -49,7 +49,7 @@ def _day(lake: Lake, day: date, report: Report) -> Outcome:
 
 
 def _spoiled_day(lake: Lake, report: Report) -> Outcome:
-    if _merged_before(lake, SPOILED):
+    if lake.journal.merged(SPOILED):
         report("the spoiled delivery was refused in an earlier demo (`medallion runs`); only news would be run")
         return _day(lake, SPOILED, report)
     main = lake.nessie.reference("main").hash
@@ -66,11 +66,6 @@ def _spoiled_day(lake: Lake, report: Report) -> Outcome:
         raise MedallionError(f"main moved from {main} to {now} though the gate refused", hint="please report it")
     report(f"main is still at {main[:12]}, the warehouse still shows {DAYS[-1]}")
     return _day(lake, SPOILED, report)
-
-
-def _merged_before(lake: Lake, day: date) -> bool:
-    rows = lake.journal.runs(limit=10_000, states=("merged", "published"))
-    return any(row["logical_date"] == day and row["kind"] == "pipeline" for row in rows)
 
 
 def _proof(lake: Lake, outcomes: list[Outcome]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import LAYERS, Layer
+from medallion.errors import InputError
 from medallion.terminal import guard, parse_date, reporter, show_json, show_table
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ def pipeline_job(arguments: Sequence[str] | None = None) -> int:
 def publish_job(arguments: Sequence[str] | None = None) -> int:
     """Publish gold as it is on main. Returns: the exit code."""
     parser = argparse.ArgumentParser(description="Show the newest version of gold in the warehouse, in one transaction.")
+    parser.add_argument("--date", help="refuse unless a run of this logical date was merged")
     parser.add_argument("--at", help="a hash on main; else the newest")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args(arguments)
-    return guard(lambda: publish(options.at, options.json))
+    return guard(lambda: publish(options.at, options.json, options.date))
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -76,12 +78,23 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
 
-def publish(at: str | None, as_json: bool) -> None:
-    """Publish and print what came of it. Raises: MedallionError."""
+def publish(at: str | None, as_json: bool, date: str | None = None) -> None:
+    """Publish and print what came of it.
+
+    Args:
+        date: a logical date that must have been merged; main is published whole in any case.
+    Raises: InputError if nothing of that date was merged; any other MedallionError.
+    """
     from medallion.pipeline import Lake
     from medallion.settings import load
 
+    wanted = parse_date(date) if date else None
     with Lake(load()) as lake:
+        if wanted and not lake.journal.merged(wanted):
+            raise InputError(
+                f"no run of {wanted} was merged: main holds nothing of it to publish",
+                hint=f"`medallion run --date {wanted}` first",
+            )
         shown = publish_gold(lake, reporter(sys.stderr if as_json else None), at)
     if as_json:
         show_json(shown)

@@ -258,7 +258,7 @@ def _judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:
         if run.state != "merging":  # a merge whose outcome is unknown stays as it is, for `resume`
             fail(lake.journal, run, _reason(error))
         raise
-    report(f"run {run.id}: gate passed, main is at {str(merged)[:12]}")
+    report(f"run {run.id}: gate passed, {f'main is at {merged[:12]}' if merged else 'nothing had changed'}")
     _remove_branch(lake, run)
     return merged
 

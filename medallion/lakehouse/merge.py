@@ -55,7 +55,7 @@ def operations(base: dict[str, Content], judged: dict[str, Content], reads: set[
 def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message: str, properties: dict[str, str]) -> str | None:
     """Change `main` once, for every table of the run, or not at all.
 
-    Returns: the commit's hash on `main`; None if the run changed nothing.
+    Returns: the commit's hash on `main`; None if the run changed nothing, which ends it as `unchanged`.
     Raises: CommitConflict when what the run read or wrote has moved; UsageError for a sealed run;
         ServiceUnavailable when the outcome could not be learned (`medallion resume` will).
     """
@@ -67,14 +67,15 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
         )
     todo = operations(run.base, nessie.contents(judged), run.reads)
     if all(operation.type == "UNCHANGED" for operation in todo):
+        run.save(journal, "unchanged")
         return None
     body = commit_body(todo, message, properties | {RUN_PROPERTY: run.id})
     run.state = "merging"
     with journal.step(run.id, "merge.request", operations=len(todo)):
         journal.update(run.id, state="merging", judged_hash=judged.hash, story=run.story() | {"request": body})
     merged = send(nessie, journal, run.id, run.h0, body)
-    run.state = "merged"
     journal.update(run.id, state="merged", merged_hash=merged, story=run.story())
+    run.state = "merged"  # only now: whoever is interrupted before leaves it to `resume`
     return merged
 
 

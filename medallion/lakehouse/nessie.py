@@ -84,7 +84,7 @@ class Nessie:
 
     def __init__(self, settings: settings_module.Nessie) -> None:
         self.settings = settings
-        headers = {}
+        headers = {"Nessie-Client-Spec": "2"}  # without it a conflict does not say which keys it is about
         config: dict[str, Any] = {"endpoint": settings.api_v1, "verify": True, "default_branch": MAIN}
         if settings.token:
             secret = settings.token.get_secret_value()

@@ -75,10 +75,14 @@ def open_run(
     run = Run(f"{prefix}-{kind}-{secrets.token_hex(4)}" if logical_date else f"{prefix}-{secrets.token_hex(4)}",
               kind, logical_date, h0, "open", {}, retry_of, options=options or {})  # fmt: skip
     journal.open(run.id, kind, logical_date, run.branch, h0.hash, retry_of)
-    with journal.step(run.id, "run.branch", branch=run.branch, at=h0.hash):
-        nessie.create_branch(run.branch, h0)
-    run.base = nessie.contents(h0)
-    run.save(journal)
+    try:
+        with journal.step(run.id, "run.branch", branch=run.branch, at=h0.hash):
+            nessie.create_branch(run.branch, h0)
+        run.base = nessie.contents(h0)
+        run.save(journal)
+    except BaseException as error:
+        fail(journal, run, f"{type(error).__name__}: {error}")
+        raise
     return run
 
 
@@ -108,14 +112,16 @@ def join_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
 
     Raises: UsageError if it does not exist, is no longer open, or another process works on it.
     """
-    run = load_run(nessie, journal, run_id)
+    full_id = journal.run(run_id)["run_id"]
+    if not journal.hold(full_id):
+        raise UsageError(f"another process works on run {full_id}", hint="wait for it, or open a run of your own")
+    run = load_run(nessie, journal, full_id)  # only now: what another process wrote before stands in it
     if run.state not in ("open", "written"):
+        journal.release(run.id)
         raise UsageError(
             f"run {run.id} is {run.state}: nothing can be written to it any more",
             hint="open a new one: `medallion open --date …`",
         )
-    if not journal.hold(run.id):
-        raise UsageError(f"another process works on run {run.id}", hint="wait for it, or open a run of your own")
     return run
 
 

@@ -48,15 +48,18 @@ def test_publishes_every_type_of_every_table_and_says_so(settings: Settings, lak
     done = publish(settings, contracts)
 
     assert (done.outcome, done.hash, done.sequence, done.runs[-1]) == ("published", at, 1, "run-7")
-    assert {d: state.rows for d, state in done.tables.items()} == {every.dataset: 4, other.dataset: 1, nothing.dataset: 0}
+    counted = {dataset: state.rows for dataset, state in done.tables.items()}
+    assert counted == {every.dataset: 4, other.dataset: 1, nothing.dataset: 0}
     assert done.reencoded_bytes == 0 < done.staged_bytes
     assert agreed(settings, contracts)
     held = {each["text"]: each for each in lake.read(every).to_pylist()}
     table = f"{settings.snowflake.database}.{domain}.every_type"
-    in_warehouse = select(settings, f"SELECT big, ratio, money, day, text, bytes, flag FROM {table} WHERE small < 0")
-    assert in_warehouse == [tuple(held[full["text"]][c] for c in ("big", "ratio", "money", "day", "text", "bytes", "flag"))]
-    assert select(settings, f"SELECT COUNT(*) FROM {table} WHERE instant = '1961-02-03 04:05:06.789012+00:00'") == [(1,)]
-    assert select(settings, f"SELECT COUNT(*) FROM {table} WHERE instant IS NULL AND local IS NULL") == [(3,)]
+    same = ("big", "ratio", "money", "day", "text", "bytes", "flag")
+    in_warehouse = select(settings, f"SELECT {', '.join(same)} FROM {table} WHERE small < 0")
+    assert in_warehouse == [tuple(held[full["text"]][column] for column in same)]
+    count = f"SELECT COUNT(*) FROM {table} WHERE"
+    assert select(settings, f"{count} instant = '1961-02-03 04:05:06.789012+00:00'") == [(1,)]
+    assert select(settings, f"{count} instant IS NULL AND local IS NULL") == [(3,)]
 
 
 def test_twice_is_once_and_only_changed_tables_are_written(settings: Settings, lake: LakeTables, domain: str) -> None:
@@ -211,11 +214,11 @@ def test_a_table_that_main_has_lost_is_refused(settings: Settings, lake: LakeTab
 
 
 def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: LakeTables, domain: str) -> None:
-    class Recorder:
-        steps: list[tuple[str, str]] = []
+    steps: list[tuple[str, str]] = []
 
+    class Recorder:
         def step(self, run_id: str, name: str, **detail: Any) -> Any:
-            self.steps.append((run_id, name))
+            steps.append((run_id, name))
             return nullcontext()
 
     one = gold("one", COLUMNS, domain=domain)
@@ -225,6 +228,6 @@ def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: La
     select(settings, f"CREATE TABLE {database}.medallion.staged_20200102t030405_dead_0 (a INT)")
     publish(settings, Contracts(one), journal=Recorder(), run="run-1")
     names = ["create", "stage", "copy", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup"]
-    assert Recorder.steps == [("run-1", f"publish.{name}") for name in names]
+    assert steps == [("run-1", f"publish.{name}") for name in names]
     tables = {row[1] for row in select(settings, f"SHOW TABLES IN SCHEMA {database}.medallion")}
     assert tables == {"PUBLICATION_HEAD", "PUBLICATIONS"}

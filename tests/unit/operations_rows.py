@@ -12,11 +12,11 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from medallion import contract as contract_module
+from medallion import contract_file
 from medallion.contract import BRONZE_COLUMNS, SILVER_COLUMNS, UNPARSED, Contract
 
-FOLDER = Path(contract_module.__file__).parent / "domains" / "operations"
-CONTRACTS: dict[str, Contract] = {c.dataset: c for c in map(contract_module.read, sorted(FOLDER.glob("*.odcs.yaml")))}
+FOLDER = Path(contract_file.__file__).parent / "domains" / "operations"
+CONTRACTS: dict[str, Contract] = {c.dataset: c for c in map(contract_file.read, sorted(FOLDER.glob("*.odcs.yaml")))}
 DAY = date(2013, 1, 1)
 
 Row = dict[str, Any]

@@ -1,0 +1,197 @@
+"""The one commit on main: what it says, when it passes, when it is refused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from medallion.errors import UsageError
+from medallion.lakehouse.catalog import ensure_tables
+from medallion.lakehouse.journal import Journal
+from medallion.lakehouse.merge import RUN_PROPERTY, operations
+from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie
+from medallion.lakehouse.run import fail
+from medallion.settings import Settings
+from tests.lake_tables import gold
+from tests.protocol_runs import VALUE, ProtocolRuns
+from tests.protocol_runs import another_value as value
+
+
+@pytest.fixture(scope="module")
+def runs(stack: Settings) -> Iterator[ProtocolRuns]:
+    with ProtocolRuns(stack) as runs:
+        yield runs
+
+
+@pytest.fixture
+def domain() -> str:
+    return f"d{uuid.uuid4().hex[:10]}"
+
+
+def test_operations_name_what_changed_and_what_was_read() -> None:
+    base = {
+        "gold": {"type": "NAMESPACE", "id": "n"},
+        "kept": {"type": "ICEBERG_TABLE", "id": "1", "snapshotId": 1},
+        "read": {"type": "ICEBERG_TABLE", "id": "2", "snapshotId": 2},
+        "changed": {"type": "ICEBERG_TABLE", "id": "3", "snapshotId": 3},
+        "dropped": {"type": "ICEBERG_TABLE", "id": "4", "snapshotId": 4},
+    }
+    changed = base["changed"] | {"snapshotId": 33}
+    judged = {k: v for k, v in base.items() if k != "dropped"} | {
+        "changed": changed,
+        "new": {"type": "ICEBERG_TABLE", "id": "of the branch", "snapshotId": 5},
+    }
+
+    found = {(o.type, o.key): o.content for o in operations(base, judged, {"read", "changed", "dropped", "never seen"})}
+
+    assert found == {
+        ("PUT", "changed"): changed,
+        ("PUT", "new"): {"type": "ICEBERG_TABLE", "snapshotId": 5},  # without the branch's id
+        ("DELETE", "dropped"): None,
+        ("UNCHANGED", "read"): None,
+    }
+
+
+def test_puts_deletes_and_reads_pass_in_one_commit_with_its_properties(runs: ProtocolRuns, domain: str) -> None:
+    old, changed, read, new = (gold(name, VALUE, domain=domain) for name in ("old", "changed", "read", "new"))
+    runs.merged({old: value(1), changed: value(1), read: value(1)})
+    before = runs.main()
+    run, judged = runs.written({changed: value(2), new: value(3)}, reads=[read], drops=[old])
+
+    merged = runs.merge(run, judged, **{"medallion.kind": "test", "medallion.judged": judged.hash})
+
+    (commit,) = runs.commits_of(run)
+    assert (commit.hash, commit.parent) == (merged, before.hash)
+    assert runs.main().hash == merged
+    assert commit.properties == {"medallion.kind": "test", "medallion.judged": judged.hash, RUN_PROPERTY: run.id}
+    assert (runs.rows(changed), runs.rows(new), runs.rows(read)) == (value(2), value(3), value(1))
+    assert old.dataset not in runs.nessie.tables(runs.main())
+    row = runs.journal.run(run.id)
+    assert (run.state, row["state"], row["merged_hash"], row["judged_hash"]) == ("merged", "merged", merged, judged.hash)
+
+
+def test_passes_when_only_other_tables_moved(runs: ProtocolRuns, domain: str) -> None:
+    mine, read, other = (gold(name, VALUE, domain=domain) for name in ("mine", "read", "other"))
+    runs.merged({mine: value(1), read: value(1), other: value(1)})
+    run, judged = runs.written({mine: value(2)}, reads=[read])
+    quicker = runs.merged({other: value(2)}, reads=[read, mine])
+
+    merged = runs.merge(run, judged)
+
+    (commit,) = runs.commits_of(run)
+    assert (commit.hash, commit.parent) == (merged, quicker)
+    assert (runs.rows(mine), runs.rows(other)) == (value(2), value(2))
+
+
+@pytest.mark.parametrize("moved", ["read", "written", "dropped"])
+def test_is_refused_when_a_table_that_it_names_moved(runs: ProtocolRuns, domain: str, moved: str) -> None:
+    mine, read, gone = (gold(name, VALUE, domain=domain) for name in ("mine", "read", "gone"))
+    runs.merged({mine: value(1), read: value(1), gone: value(1)})
+    run, judged = runs.written({mine: value(2)}, reads=[read], drops=[gone])
+    contested = {"read": read, "written": mine, "dropped": gone}[moved]
+    quicker = runs.merged({contested: value(9)})
+
+    with pytest.raises(CommitConflict) as refused:
+        runs.merge(run, judged)
+
+    assert refused.value.keys == (contested.dataset,)
+    assert runs.main().hash == quicker
+    assert (runs.commits_of(run), runs.rows(contested)) == ([], value(9))
+
+
+def test_is_refused_when_a_table_that_it_read_was_dropped(runs: ProtocolRuns, domain: str) -> None:
+    mine, read = (gold(name, VALUE, domain=domain) for name in ("mine", "read"))
+    runs.merged({mine: value(1), read: value(1)})
+    run, judged = runs.written({mine: value(2)}, reads=[read])
+    dropping, at = runs.written({}, drops=[read])
+    runs.merge(dropping, at)
+
+    with pytest.raises(CommitConflict) as refused:
+        runs.merge(run, judged)
+
+    assert refused.value.keys == (read.dataset,)
+    assert runs.rows(mine) == value(1)
+
+
+def test_is_refused_when_another_created_the_same_table(runs: ProtocolRuns, domain: str) -> None:
+    first, second = (gold(name, VALUE, domain=domain) for name in ("first", "second"))
+    runs.merged({first: value(1)})  # the namespace is there
+    run, judged = runs.written({second: value(2), first: value(2)})
+    quicker = runs.merged({second: value(9)})
+
+    with pytest.raises(CommitConflict) as refused:
+        runs.merge(run, judged)
+
+    assert refused.value.keys == (second.dataset,)
+    assert (runs.main().hash, runs.rows(first), runs.rows(second)) == (quicker, value(1), value(9))
+
+
+def test_a_run_that_changed_nothing_makes_no_commit(runs: ProtocolRuns, domain: str) -> None:
+    read = gold("read", VALUE, domain=domain)
+    before = runs.merged({read: value(1)})
+    run, judged = runs.written({}, reads=[read])
+
+    assert runs.merge(run, judged) is None
+    assert runs.main().hash == before
+    assert (run.state, runs.state(run)) == ("unchanged", "unchanged")
+
+
+def test_what_is_written_after_the_judgement_is_not_merged(runs: ProtocolRuns, domain: str) -> None:
+    mine = gold("mine", VALUE, domain=domain)
+    runs.merged({mine: value(1)})
+    run, judged = runs.written({mine: value(2)})
+    runs.tables.commit({mine: value(3)}, branch=run.branch)
+
+    runs.merge(run, judged)
+
+    assert runs.rows(mine) == value(2)
+
+
+@pytest.mark.parametrize("state", ["failed", "conflicted"])
+def test_a_sealed_run_is_refused(runs: ProtocolRuns, domain: str, state: str) -> None:
+    mine = gold("mine", VALUE, domain=domain)
+    before = runs.merged({mine: value(1)})
+    run, judged = runs.written({mine: value(2)})
+    fail(runs.journal, run, "the rules refused it", state)
+
+    with pytest.raises(UsageError, match=f"{run.id} is {state}: only a validated run can be merged"):
+        runs.merge(run, judged)
+
+    assert runs.main().hash == before
+    assert runs.nessie.reference(run.branch) == judged, "the branch is kept"
+
+
+def _create(settings: Settings, domain: str, names: list[str], barrier: object, results: object) -> None:
+    contracts = [replace(gold(name, VALUE, domain=domain)) for name in names]
+    nessie = Nessie(settings.nessie)
+    with Journal(settings.postgres) as journal:
+        barrier.wait(30)  # type: ignore[attr-defined]
+        results.put(ensure_tables(settings, nessie, journal, contracts))  # type: ignore[attr-defined]
+    nessie.close()
+
+
+def test_two_processes_that_create_the_catalog_at_once_make_each_table_once(
+    stack: Settings, runs: ProtocolRuns, domain: str
+) -> None:
+    before = runs.main().hash
+    names = [f"t{i}" for i in range(4)]
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(3), context.Queue()
+    creating = [context.Process(target=_create, args=(stack, domain, names, barrier, results)) for _ in range(3)]
+    for process in creating:
+        process.start()
+    created = [results.get(timeout=60) for _ in creating]
+    for process in creating:
+        process.join(30)
+
+    assert [process.exitcode for process in creating] == [0, 0, 0]
+    assert sorted(created) == [0, 0, 8], "each table and its quarantine, by one of them"
+    assert len(list(runs.nessie.log(runs.main(), until=before))) == 1
+    tables = [key for key in runs.nessie.tables(runs.main()) if f".{domain}." in key]
+    assert sorted(tables) == sorted(f"gold.{domain}.{name}{q}" for name in names for q in ("", "__quarantine"))
+    leftover = [r for r in runs.nessie.references("run/init-") if r.name != MAIN]
+    assert leftover == []

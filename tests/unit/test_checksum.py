@@ -1,0 +1,75 @@
+"""The checksum depends on every value and on nothing else."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from medallion.publish.checksum import digest
+from medallion.publish.columns import Column
+
+COLUMNS = (
+    Column("id", "bigint"), Column("text", "string"), Column("other", "string"), Column("ratio", "double"),
+    Column("money", "decimal(10,2)"), Column("at", "timestamp"), Column("flag", "boolean"),
+)  # fmt: skip
+SCHEMA = pa.schema(
+    {
+        "id": pa.int64(), "text": pa.string(), "other": pa.string(), "ratio": pa.float64(),
+        "money": pa.decimal128(10, 2), "at": pa.timestamp("us", tz="UTC"), "flag": pa.bool_(),
+    }
+)  # fmt: skip
+
+
+def line(n: int) -> dict[str, Any]:
+    at = datetime(2013, 1, n, tzinfo=UTC)
+    return {"id": n, "text": f"t{n}", "other": None, "ratio": n / 3, "money": Decimal(n) / 4, "at": at}
+
+
+LINES = [line(n) for n in range(1, 20)]
+
+
+def of(lines: list[dict[str, Any]]) -> str:
+    return digest(pa.Table.from_pylist(lines, schema=SCHEMA), COLUMNS).checksum
+
+
+def test_order_of_rows_columns_and_files_does_not_matter(tmp_path: Path) -> None:
+    shuffled = random.Random(1).sample(LINES, len(LINES))
+    assert of(shuffled) == of(LINES)
+    table = pa.Table.from_pylist(LINES, schema=SCHEMA)
+    assert digest(table.select(SCHEMA.names[::-1]), COLUMNS[::-1]).checksum == of(LINES)
+    pq.write_table(table.slice(0, 5), tmp_path / "a.parquet")
+    pq.write_table(table.slice(5).select(SCHEMA.names[::-1]), tmp_path / "b.parquet")
+    assert digest([tmp_path / "b.parquet", tmp_path / "a.parquet"], COLUMNS) == digest(table, COLUMNS)
+
+
+def test_another_client_s_types_and_names_do_not_matter() -> None:
+    table = pa.Table.from_pylist(LINES, schema=SCHEMA)
+    as_decimals = table.set_column(0, "ID", table["id"].cast(pa.decimal128(38, 0)))
+    micros = as_decimals.set_column(5, "AT", table["at"].cast(pa.int64()))
+    assert digest(micros, COLUMNS).checksum == of(LINES)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 6}, {"text": "t5 "}, {"text": ""}, {"text": None}, {"other": ""}, {"ratio": 1.6666666666666665},
+        {"ratio": float("nan")}, {"money": Decimal("1.26")}, {"at": datetime(2013, 1, 5, 0, 0, 0, 1, tzinfo=UTC)},
+        {"at": None}, {"flag": False}, {"text": None, "other": "t5"}, {"text": "t", "other": "5"},
+    ],
+)  # fmt: skip
+def test_every_value_matters(change: dict[str, Any]) -> None:
+    lines = [line | change if line["id"] == 5 else line for line in LINES]
+    assert of(lines) != of(LINES)
+
+
+def test_repeated_rows_count() -> None:
+    assert of([*LINES, LINES[0], LINES[0]]) != of(LINES)
+    assert of([*LINES[1:], LINES[0], LINES[0]]) != of([*LINES, LINES[1]])
+    assert digest([], COLUMNS) == digest(SCHEMA.empty_table(), COLUMNS)
