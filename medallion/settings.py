@@ -112,7 +112,6 @@ class Runs(_Part):
     """How runs behave."""
 
     conflict_retries: int = 5
-    branch_ttl_days: int = 14  # how long a failed run's branch is kept
 
 
 class Ports(_Part):

@@ -15,7 +15,8 @@ from tests.warehouse import agreed, select
 pytest_plugins = ["tests.warehouse"]
 
 COLUMNS = {
-    "id": "bigint", "text": "string", "ratio": "double", "money": "decimal(8,2)", "bytes": "binary", "seen": "timestamp",
+    "id": "bigint", "text": "string", "ratio": "double", "money": "decimal(8,2)", "bytes": "binary",
+    "seen": "timestamp",
 }  # fmt: skip
 DAMAGE = {
     "a_space": "UPDATE {table} SET text = 'line 13 ' WHERE id = 13",

@@ -109,7 +109,7 @@ def test_the_warehouse_answers_and_stays_as_it_is(settings: Settings, lake: Lake
             query.warehouse(settings, sql)
     query.warehouse(settings, f"WITH x AS (SELECT 1) DELETE FROM {table}")  # only the emulator takes this
     assert rows(settings, one) == before
-    with pytest.raises(UsageError, match="nope"):
+    with pytest.raises(UsageError, match="NOPE"):
         query.warehouse(settings, "SELECT nope FROM nope.nope.nope")
 
 

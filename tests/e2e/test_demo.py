@@ -1,0 +1,94 @@
+"""What a new user does: the demo, once and again, and then the README's commands, on a lake of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import date
+
+import pandas as pd
+import pytest
+
+from medallion.services import stack as services
+from medallion.settings import ROOT, load
+from tests.conftest import new_home
+from tests.independent import COLUMNS, route_performance
+
+DAYS = [date(2013, 1, day) for day in (1, 2, 3, 4)]
+KEY = ["flight_date", "origin", "dest"]
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """The environment of a user whose stack runs (and ends with this process), with nothing in it."""
+    before = os.environ.get("MEDALLION_HOME")
+    os.environ["MEDALLION_HOME"] = str(new_home())
+    load.cache_clear()
+    try:
+        settings = services.up(load(), lambda line: None, guard=os.getpid())
+        yield dict(os.environ)
+        services.down(settings, lambda line: None, remove=True)
+    finally:
+        os.environ.pop("MEDALLION_HOME")
+        if before:
+            os.environ["MEDALLION_HOME"] = before
+        load.cache_clear()
+
+
+def sh(command: str, environment: dict[str, str]) -> str:
+    """Run a line in bash, as a user would; what it prints."""
+    done = subprocess.run(
+        ["bash", "-eu", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def first(environment: dict[str, str]) -> str:
+    return sh("medallion demo", environment)
+
+
+def frame(answer: str) -> pd.DataFrame:
+    found = pd.DataFrame(json.loads(answer))
+    found.columns = [name.lower() for name in found.columns]
+    found["flight_date"] = pd.to_datetime(found.flight_date).dt.date
+    return found[COLUMNS].sort_values(KEY, ignore_index=True)
+
+
+def test_the_spoiled_day_is_refused_and_the_true_one_is_published(first: str) -> None:
+    assert "the gate refused run 2013-01-04-pipeline-" in first
+    assert re.search(r"silver\.operations\.flights 2013-01-04: parses — \d+ of \d+ rows", first)
+    refused, corrected = first.split("main is still at", 1)
+    assert "the warehouse still shows 2013-01-03" in corrected
+    assert refused.count("gate passed") == 3
+    assert corrected.count("gate passed") == 1
+    table = [line for line in first.splitlines() if "gold.operations." in line and "│" in line]
+    assert len(table) == 4
+    assert all(line.split("│")[-2].strip() == "yes" for line in table)
+
+
+def test_route_performance_equals_an_independent_computation(first: str, environment: dict[str, str]) -> None:
+    expected = route_performance(DAYS).sort_values(KEY, ignore_index=True)
+    query = "SELECT * FROM gold.operations.route_performance"
+    for where in ("", "--warehouse"):
+        found = frame(sh(f"medallion sql --json {where} '{query}'", environment))
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False, check_exact=False, rtol=1e-12)
+
+
+def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str, str]) -> None:
+    before = sh("medallion branches --json main", environment)
+    again = sh("medallion demo", environment)
+    assert "Nothing had to be changed" in again
+    assert again.count("nothing to do, main@") == 4
+    assert sh("medallion branches --json main", environment) == before
+
+
+def test_the_commands_of_the_readme_run(first: str, environment: dict[str, str]) -> None:
+    block = (ROOT / "README.md").read_text("utf-8").split("## In daily use", 1)[1].split("```")[1]
+    printed = sh(block.replace("medallion show 2013-01-05 ", "medallion show 2013-01-05 | cat "), environment)
+    assert "run 2013-01-05-pipeline-" in printed
+    assert "published" in printed
