@@ -222,7 +222,7 @@ def diff(
 
     with Lake(load()) as lake:
         right = story.resolve(lake.nessie, lake.journal, new or old)
-        left = story.resolve(lake.nessie, lake.journal, old) if new else Reference(MAIN, lake.journal.run(old)["h0"])
+        left = story.resolve(lake.nessie, lake.journal, old) if new else Reference(MAIN, lake.journal.newest(old)["h0"])
         rows = story.diff(lake.settings.s3, lake.nessie.tables(left), lake.nessie.tables(right))
     if as_json:
         show_json(rows)

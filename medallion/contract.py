@@ -68,7 +68,8 @@ class Rule:
 
     def allows(self, bad: int, judged: int) -> bool:
         """Whether `bad` rows of `judged` stay within the tolerance."""
-        return bad <= (self.tolerance * judged if self.tolerance < 1 else self.tolerance)
+        # divided, because 0.29 * 100 is less than 29 in binary
+        return bad == 0 or (bad / judged if self.tolerance < 1 else bad) <= self.tolerance
 
 
 @dataclass(frozen=True)

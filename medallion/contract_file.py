@@ -14,13 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from open_data_contract_standard.model import (
-    CustomProperty,
-    DataQuality,
-    OpenDataContractStandard,
-    SchemaObject,
-    SchemaProperty,
-)
+from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import ValidationError
 
 from medallion.contract import (
@@ -31,9 +25,8 @@ from medallion.contract import (
     Contract,
     Delivery,
     Materialisation,
-    Rule,
-    Severity,
 )
+from medallion.contract_rules import RuleReader
 from medallion.errors import ContractError
 from medallion.settings import BUCKETS
 
@@ -52,7 +45,6 @@ _DEFAULT_TYPES = {
     "date": "date", "timestamp": "timestamp",
 }  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_ROW_QUERY = re.compile(r"\s*select\s+count\(\*\)\s+from\s+\$?\{object\}\s+where\s+(.+)", re.I | re.S)
 
 
 def read(path: Path) -> Contract:
@@ -84,19 +76,7 @@ def _unknown_keys(raw: Any, known: Any, place: str = "") -> list[str]:
     return []
 
 
-class _Reader:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def refuse(self, place: str, problem: str, hint: str) -> ContractError:
-        return ContractError(f"{self.path}: {place}: {problem}", hint=hint)
-
-    def custom(self, properties: list[CustomProperty] | None, place: str, allowed: set[str]) -> dict[str, Any]:
-        found = {str(item.property): item.value for item in properties or []}
-        if unknown := sorted(set(found) - allowed):
-            raise self.refuse(f"{place}.customProperties", f"unknown property '{unknown[0]}'", f"use one of {sorted(allowed)}")
-        return found
-
+class _Reader(RuleReader):
     def contract(self, raw: Any, fingerprint: str) -> Contract:
         if not isinstance(raw, dict):
             raise self.refuse("the file", "is not a mapping", "start from a contract beside it")
@@ -138,6 +118,12 @@ class _Reader:
         rule_names = [rule.name for rule in rules]
         if doubled := {n for n in rule_names if rule_names.count(n) > 1}:
             raise self.refuse("quality", f"two rules are called {sorted(doubled)}", "give each a name of its own")
+        for rule in rules:
+            if strange := sorted(set(rule.unique) - {*names, *BRONZE_COLUMNS}):
+                raise self.refuse(f"quality '{rule.name}'", f"there is no column '{strange[0]}'", f"use some of {names}")
+        published = custom.get("published", True)
+        if not isinstance(published, bool):
+            raise self.refuse("customProperties.published", f"{published!r} is neither true nor false", "write true or false")
         keyed = sorted((item.primaryKeyPosition or 1, str(item.name)) for item in table.properties or [] if item.primaryKey)
         retention = next((p.value for p in odcs.slaProperties or [] if p.property == "retention"), None)
         team = odcs.team if isinstance(odcs.team, list) else (odcs.team.members or [] if odcs.team else [])
@@ -154,8 +140,8 @@ class _Reader:
             rules=rules,
             materialisation=self.materialisation(custom.get("materialisation"), layer, names),
             delivery=self.delivery(custom.get("delivery"), layer),
-            published=layer == "gold" and custom.get("published", True) is True,
-            retention_days=int(retention) if retention is not None else None,
+            published=layer == "gold" and published,
+            retention_days=None if retention is None else self.days(retention, "slaProperties.retention"),
             path=self.path,
             fingerprint=fingerprint,
         )
@@ -173,6 +159,8 @@ class _Reader:
                 place, f"physicalType '{item.physicalType}' does not fit logicalType '{logical}'",
                 f"use one of {sorted(_TYPES[logical])}, decimal with (precision,scale)",
             )  # fmt: skip
+        if set(physical) & set("(<"):
+            self.compound(physical, place)
         return Column(
             name=name,
             type=physical,
@@ -181,122 +169,18 @@ class _Reader:
             personal=(item.classification or "").lower() in {"personal", "pii", "restricted", "confidential"},
         )
 
-    def rules(self, table: SchemaObject, layer: str) -> tuple[Rule, ...]:
-        rules: list[Rule] = []
-        if layer == "silver":
-            rules.append(
-                Rule("parses", "error", self.parse_tolerance(table), "every value parses as its type", f"{UNPARSED} IS NULL")
-            )
-        for item in table.properties or []:
-            rules += self.implied(item)
-            rules += [self.quality(rule, item.name) for rule in item.quality or []]
-        rules += [self.quality(rule, None) for rule in table.quality or []]
-        key = sorted((i.primaryKeyPosition or 1, str(i.name)) for i in table.properties or [] if i.primaryKey)
-        if key:
-            columns = tuple(name for _, name in key)
-            rules.append(Rule("key_unique", "error", 0, f"({', '.join(columns)}) is unique", unique=columns))
-        return tuple(rules)
+    def compound(self, physical: str, place: str) -> None:
+        from medallion.lakehouse.table import iceberg_type  # not at the top: most contracts do without
 
-    def parse_tolerance(self, table: SchemaObject) -> float:
-        custom = self.custom(table.customProperties, "schema[0]", {"parseTolerance"})
-        return self.tolerance(custom.get("parseTolerance", 0), "schema[0]")
+        try:
+            iceberg_type(physical, iter(range(1, 10_000)))
+        except ContractError as error:
+            raise self.refuse(place, f"physicalType '{physical}' is no type", "as in decimal(10,2), array<string>") from error
 
-    def tolerance(self, value: Any, place: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise self.refuse(place, f"tolerance {value!r} is neither a share nor a number of rows", "write 0.01 or 5")
-        return float(value)
-
-    def severity(self, value: Any, place: str) -> Severity:
-        if value not in ("error", "warning"):
-            raise self.refuse(place, f"severity '{value}' is unknown", "use error or warning")
-        return "error" if value == "error" else "warning"
-
-    def implied(self, item: SchemaProperty) -> list[Rule]:
-        name, place = str(item.name), f"schema[0].properties.{item.name}"
-        custom = self.custom(item.customProperties, place, {"tolerance", "severity", "source"})
-        severity = self.severity(custom.get("severity", "error"), place)
-        tolerance = self.tolerance(custom.get("tolerance", 0), place)
-        quoted = f"`{name}`"
-        options = dict(item.logicalTypeOptions or {})
-        conditions: dict[str, str] = {}
-        if item.required or item.primaryKey:
-            conditions["required"] = f"{quoted} IS NOT NULL"
-        for option, condition in {
-            "minimum": "{c} >= {v}", "maximum": "{c} <= {v}",
-            "exclusiveMinimum": "{c} > {v}", "exclusiveMaximum": "{c} < {v}",
-            "minLength": "length({c}) >= {v}", "maxLength": "length({c}) <= {v}",
-            "pattern": "{c} RLIKE {v}",
-        }.items():  # fmt: skip
-            if option in options:
-                conditions[option] = condition.format(c=quoted, v=_literal(options.pop(option)))
-        if unknown := sorted(set(options) - {"format", "timezone", "defaultTimezone"}):
-            raise self.refuse(f"{place}.logicalTypeOptions", f"unknown option '{unknown[0]}'", "see ODCS 3.1")
-        rules = [
-            Rule(f"{name}_{kind}", severity, tolerance, condition.replace("`", ""), condition)
-            for kind, condition in conditions.items()
-        ]
-        if item.unique:
-            rules.append(Rule(f"{name}_unique", severity, tolerance, f"{name} is unique", unique=(name,)))
-        return rules
-
-    def quality(self, rule: DataQuality, column: str | None) -> Rule:
-        place = f"quality '{rule.name or rule.metric or rule.type}'" + (f" of {column}" if column else "")
-        custom = self.custom(rule.customProperties, place, {"tolerance"})
-        if not rule.name:
-            raise self.refuse(place, "has no name", "give the rule a name: people will read it in the quarantine")
-        arguments = rule.arguments or {}
-        passes: str | None = None
-        unique: tuple[str, ...] = ()
-        rows: tuple[float, float] | None = None
-        if rule.type == "sql":
-            match = _ROW_QUERY.fullmatch(rule.query or "")
-            if not match or rule.mustBe != 0:
-                raise self.refuse(
-                    place,
-                    "is not of the form that we judge row by row",
-                    "write `query: SELECT COUNT(*) FROM {object} WHERE <what a bad row looks like>` and `mustBe: 0`",
-                )
-            passes = f"NOT ({match[1].strip().rstrip(';')})"
-        elif rule.metric == "rowCount":
-            rows = self.bounds(rule, place)
-        elif rule.mustBe == 0 and column and rule.metric == "nullValues":
-            passes = f"`{column}` IS NOT NULL"
-        elif rule.mustBe == 0 and column and rule.metric == "invalidValues" and arguments.get("validValues"):
-            passes = f"`{column}` IN ({', '.join(_literal(v) for v in arguments['validValues'])})"
-        elif rule.mustBe == 0 and column and rule.metric == "invalidValues" and arguments.get("pattern"):
-            passes = f"`{column}` RLIKE {_literal(arguments['pattern'])}"
-        elif rule.mustBe == 0 and rule.metric == "duplicateValues":
-            unique = tuple(arguments.get("properties") or ([column] if column else ()))
-        if passes is None and not unique and rows is None:
-            raise self.refuse(
-                place,
-                f"type '{rule.type}', metric '{rule.metric}' is not a rule that we can judge",
-                "use type sql, or metric nullValues, invalidValues, duplicateValues (mustBe: 0) or rowCount",
-            )
-        return Rule(
-            name=rule.name,
-            severity=self.severity(rule.severity or "error", place),
-            tolerance=self.tolerance(custom.get("tolerance", 0), place),
-            description=(rule.description or rule.name).strip(),
-            passes=passes,
-            unique=unique,
-            rows=rows,
-        )
-
-    def bounds(self, rule: DataQuality, place: str) -> tuple[float, float]:
-        if rule.mustBeBetween:
-            return float(rule.mustBeBetween[0]), float(rule.mustBeBetween[1])
-        if rule.mustBe is not None:
-            return float(rule.mustBe), float(rule.mustBe)
-        low = rule.mustBeGreaterOrEqualTo
-        high = rule.mustBeLessOrEqualTo
-        if rule.mustBeGreaterThan is not None:
-            low = rule.mustBeGreaterThan + 1
-        if rule.mustBeLessThan is not None:
-            high = rule.mustBeLessThan - 1
-        if low is None and high is None:
-            raise self.refuse(place, "has no bound", "add mustBeGreaterThan, mustBeBetween, …")
-        return float(low if low is not None else 0), float(high if high is not None else "inf")
+    def days(self, value: Any, place: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self.refuse(place, f"{value!r} is no number of days", "write a whole number from 1")
+        return value
 
     def materialisation(self, value: Any, layer: str, columns: list[str]) -> Materialisation:
         place = "customProperties.materialisation"
@@ -309,7 +193,7 @@ class _Reader:
         column = "_logical_date" if layer == "silver" else value.get("column")
         if value["kind"] != "full" and layer == "gold" and column not in columns:
             raise self.refuse(place, f"column '{column}' is not in the schema", "name the date column")
-        return Materialisation(value["kind"], column if value["kind"] != "full" else None, int(value.get("days", 1)))
+        return Materialisation(value["kind"], column if value["kind"] != "full" else None, self.days(value.get("days", 1), place))
 
     def delivery(self, value: Any, layer: str) -> Delivery | None:
         if layer != "bronze":
@@ -319,7 +203,8 @@ class _Reader:
             raise self.refuse(place, "missing", "a bronze dataset says its format, path and when it is expected")
         if unknown := sorted(set(value) - {"format", "path", "expected", "nullText", "repeats"}):
             raise self.refuse(place, f"unknown key '{unknown[0]}'", "use format, path, expected, nullText, repeats")
-        for key, allowed in (("format", ("csv",)), ("expected", ("daily", "initial"))):
+        value = {"repeats": "history", **value}
+        for key, allowed in (("format", ("csv",)), ("expected", ("daily", "initial")), ("repeats", ("history", "file"))):
             if value[key] not in allowed:
                 raise self.refuse(f"{place}.{key}", f"'{value[key]}' is unknown", f"use one of {allowed}")
         if missing := [part for part in ("{year}", "{month}", "{day}") if part not in str(value["path"])]:
@@ -329,15 +214,5 @@ class _Reader:
             path=str(value["path"]),
             expected=value["expected"],
             null_text=str(value.get("nullText", "")),
-            repeats="file" if value.get("repeats") == "file" else "history",
+            repeats=value["repeats"],
         )
-
-
-def _literal(value: Any) -> str:
-    """A Spark SQL literal; strings as raw literals, so that patterns keep their backslashes."""
-    if isinstance(value, bool | int | float):
-        return str(value).lower() if isinstance(value, bool) else repr(value)
-    text = str(value)
-    if "'" in text:
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"r'{text}'"

@@ -14,7 +14,7 @@ from medallion import domain as domain_module
 from medallion import evidence, session
 from medallion.contract import LAYERS, Layer
 from medallion.domain import Domains
-from medallion.errors import ConflictError, GateRefused
+from medallion.errors import ConflictError, GateRefused, ServiceUnavailable
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.history import deliveries
@@ -140,6 +140,7 @@ def write(lake: Lake, run_id: str, request: Request, report: Report = print) -> 
     except BaseException as error:
         fail(lake.journal, run, _reason(error))
         raise
+    run.head = lake.nessie.reference(run.branch).hash
     run.save(lake.journal, "written")
     lake.journal.release(run.id)
     return Outcome(run.id, run.state, None, run.writes[before:], run.notes, seconds=time.monotonic() - began)
@@ -259,13 +260,16 @@ def _judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:
             fail(lake.journal, run, _reason(error))
         raise
     report(f"run {run.id}: gate passed, {f'main is at {merged[:12]}' if merged else 'nothing had changed'}")
-    _remove_branch(lake, run)
+    _remove_branch(lake, run, report)
     return merged
 
 
-def _remove_branch(lake: Lake, run: Run) -> None:
-    with lake.journal.step(run.id, "run.branch.remove", branch=run.branch):
-        lake.nessie.delete_branch(run.branch)
+def _remove_branch(lake: Lake, run: Run, report: Report) -> None:
+    try:
+        with lake.journal.step(run.id, "run.branch.remove", branch=run.branch):
+            lake.nessie.delete_branch(run.branch)
+    except ServiceUnavailable as error:  # the run is merged all the same
+        report(f"run {run.id}: its branch is still there: {error.message}")
     lake.journal.release(run.id)
 
 

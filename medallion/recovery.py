@@ -37,7 +37,7 @@ def resume(nessie: Nessie, journal: Journal, run_id: str | None = None) -> list[
     for row in rows:
         if row["state"] not in LIVE:
             found.append(Resumed(row["run_id"], row["state"], row["state"], "it is at an end"))
-        elif not run_id and row["story"].get("options", {}).get(PARTS):
+        elif not run_id and row["state"] in ("open", "written") and row["story"].get("options", {}).get(PARTS):
             continue
         elif not journal.hold(row["run_id"]):
             found.append(Resumed(row["run_id"], row["state"], row["state"], "a process works on it"))

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from medallion.errors import SettingsError
 
@@ -186,6 +187,16 @@ def _read_profile(profile: str) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}", hint="mend the file") from error
 
 
+def _read_stack(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8"))["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path}, where the embedded stack says how to reach it, cannot be read: {error!r}",
+            hint="restore it from a backup; without it the stack's secrets are lost",
+        ) from error
+
+
 def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
     merged = dict(low)
     for key, value in high.items():
@@ -238,11 +249,16 @@ def load() -> Settings:
     values["profile"] = profile
     stack_file = values["home"] / "stack.json"
     if profile == "embedded" and stack_file.is_file():
-        values = _merge(values, json.loads(stack_file.read_text("utf-8"))["settings"])
+        values = _merge(values, _read_stack(stack_file))
     if overrides := _snowflake_overrides():
         values = _merge(values, {"snowflake": overrides})
     try:
         return Settings(**values)
+    except UnreadableVariable as error:
+        raise SettingsError(
+            f"the environment holds no readable value: {error}",
+            hint="write one variable per setting, such as MEDALLION_NESSIE__URI, or JSON for a whole part",
+        ) from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors())
         raise SettingsError(

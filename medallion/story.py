@@ -37,7 +37,7 @@ def runs(journal: Journal, limit: int = 20) -> list[dict[str, Any]]:
 def show(journal: Journal, store: Store, run_id: str) -> dict[str, Any]:
     """One run's whole story: what it read (with hashes), wrote, how it was judged, its steps with times,
     and its evidence. Raises: UsageError if there is no such run."""
-    row = journal.run(run_id)
+    row = journal.newest(run_id)
     story = {key: value for key, value in row.pop("story").items() if key != "request"}
     try:
         evidence: dict[str, Any] | None = read_evidence(store, row["run_id"])
@@ -54,7 +54,7 @@ def resolve(nessie: Nessie, journal: Journal, name: str) -> Reference:
     if len(name) == 64 and all(letter in "0123456789abcdef" for letter in name):
         return Reference(MAIN, name)
     try:
-        row = journal.run(name)
+        row = journal.newest(name)
     except UsageError:
         return nessie.reference(name)
     if row["merged_hash"]:

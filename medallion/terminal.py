@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 log = logging.getLogger("medallion")
+log.addHandler(logging.NullHandler())  # else logging prints to the terminal what has no file yet
 INTERRUPTED = 130
 
 
@@ -37,7 +38,10 @@ def guard(command: Callable[[], None]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         log.exception("interrupted")
-        print("interrupted: main is unchanged; `medallion resume` tells how the run ended", file=sys.stderr)
+        print(
+            "interrupted: what was not merged yet is not on main; `medallion runs` and `medallion resume` tell how it ended",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except Exception as error:
         log.exception("failed")
@@ -56,7 +60,7 @@ def _log_path() -> str:
 
     try:
         return str(load().home / "logs" / "medallion.log")
-    except MedallionError:
+    except Exception:
         return "(no log: the settings cannot be read)"
 
 

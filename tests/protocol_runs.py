@@ -57,10 +57,18 @@ class ProtocolRuns:
         for contract in drops:
             body = commit_body([Operation("DELETE", contract.dataset)], "drop", {})
             self.nessie.commit(self.nessie.reference(run.branch), body)
-        run.writes = [{"dataset": contract.dataset} for contract in writes]
+        run.writes = [{"dataset": c.dataset, "logical_date": None, "rows_in": 1, "rows_out": 1} for c in writes]
         judged = self.nessie.reference(run.branch)
         run.save(self.journal, "validated")
         return run, judged
+
+    def handed_over(self, writes: Mapping[Contract, Any], *, reads: Iterable[Contract] = ()) -> Run:
+        """A run that is written and that any process may now gate and merge, with `pipeline.merge_run`."""
+        run, _ = self.written(writes, reads=reads)
+        run.head = self.nessie.reference(run.branch).hash
+        run.save(self.journal, "written")
+        self.journal.release(run.id)
+        return run
 
     def merge(self, run: Run, judged: Reference, *, nessie: Nessie | None = None, **properties: str) -> str | None:
         """Merge a run, through another client of the catalog if given. Returns and raises: as `merge`."""

@@ -41,7 +41,6 @@ CREATE TABLE IF NOT EXISTS ops.runs (
   retry_of text REFERENCES ops.runs,
   opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  ended_at timestamptz,
   error text,
   story jsonb NOT NULL DEFAULT '{}'
 );
@@ -55,7 +54,12 @@ CREATE TABLE IF NOT EXISTS ops.steps (
   detail jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS steps_of_run ON ops.steps (run_id, step_id);
+ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS ended_at timestamptz;
 SELECT pg_advisory_unlock(hashtext('medallion.journal.schema'));
+"""
+_IS_THERE = """
+SELECT 1 FROM information_schema.columns
+WHERE table_schema = 'ops' AND table_name = 'runs' AND column_name = 'ended_at' AND to_regclass('ops.steps') IS NOT NULL
 """
 
 
@@ -77,7 +81,7 @@ class Journal:
                 autocommit=True,
                 row_factory=dict_row,
             )
-            if not self._all("SELECT to_regclass('ops.steps') AS found")[0]["found"]:
+            if not self._all(_IS_THERE):
                 self._connection.execute(_TABLES)
         except psycopg.Error as error:
             raise self._down(error) from error
@@ -123,6 +127,13 @@ class Journal:
             what = f"several runs begin with '{run_id}'" if rows else f"there is no run '{run_id}'"
             raise UsageError(what, hint="`medallion runs` lists them")
         return (exact or rows)[0]
+
+    def newest(self, beginning: str) -> dict[str, Any]:
+        """The newest run whose id begins so, e.g. with its date. Raises: UsageError if there is none."""
+        rows = self._all(
+            "SELECT run_id FROM ops.runs WHERE starts_with(run_id, %s) ORDER BY opened_at DESC LIMIT 1", (beginning,)
+        )
+        return self.run(rows[0]["run_id"] if rows else beginning)
 
     def runs(self, limit: int = 50, states: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
         """The newest runs first; those in `states` only, if given."""

@@ -25,7 +25,8 @@ LIVE = ("open", "written", "validated", "merging")
 
 @dataclass
 class Run:
-    """One run, as far as it has come. `base` is every key of `main@h0`."""
+    """One run, as far as it has come. `base` is every key of `main@h0`; `head` is where its branch
+    was when the last of its parts ended, for a run that is written in parts."""
 
     id: str
     kind: str
@@ -39,6 +40,7 @@ class Run:
     deliveries: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    head: str | None = None
 
     @property
     def branch(self) -> str:
@@ -52,6 +54,7 @@ class Run:
             "deliveries": self.deliveries,
             "notes": self.notes,
             "options": self.options,
+            "head": self.head,
         }
 
     def save(self, journal: Journal, state: str | None = None) -> None:
@@ -104,13 +107,15 @@ def load_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
         deliveries=list(story.get("deliveries", ())),
         notes=list(story.get("notes", ())),
         options=dict(story.get("options", {})),
+        head=story.get("head"),
     )
 
 
 def join_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
     """Take up an open run to write more on its branch.
 
-    Raises: UsageError if it does not exist, is no longer open, or another process works on it.
+    Raises: UsageError if it does not exist, is no longer open, another process works on it, or one
+        was killed while it wrote: the run is failed then.
     """
     full_id = journal.run(run_id)["run_id"]
     if not journal.hold(full_id):
@@ -120,6 +125,12 @@ def join_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
         journal.release(run.id)
         raise UsageError(
             f"run {run.id} is {run.state}: nothing can be written to it any more",
+            hint="open a new one: `medallion open --date …`",
+        )
+    if nessie.reference(run.branch).hash != (run.head or run.h0.hash):
+        fail(journal, run, "a process ended while it wrote a part; what it wrote was never judged")
+        raise UsageError(
+            f"run {run.id}: a process ended while it wrote a part; what it wrote was never judged, so nothing can be merged",
             hint="open a new one: `medallion open --date …`",
         )
     return run

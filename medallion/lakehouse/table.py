@@ -91,7 +91,8 @@ def iceberg_type(name: str, ids: Any) -> IcebergType:
     name = name.strip().lower()
     if name in _SIMPLE:
         return _SIMPLE[name]
-    if match := re.fullmatch(r"decimal\((\d+),\s*(\d+)\)", name):
+    match = re.fullmatch(r"decimal\((\d+),\s*(\d+)\)", name)
+    if match and 1 <= int(match[1]) <= 38 and int(match[2]) <= int(match[1]):
         return DecimalType(int(match[1]), int(match[2]))
     if match := re.fullmatch(r"(array|map|struct)<(.*)>", name):
         parts = _parts(match[2])

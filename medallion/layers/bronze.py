@@ -56,8 +56,9 @@ def _lenient(rule: Rule) -> Rule:
     return dataclasses.replace(rule, passes=f"_malformed IS NOT NULL OR ({rule.passes})")
 
 
-def _append(branch: Branch, rows: DataFrame, contract: Contract, notes: dict[str, str]) -> None:
+def _append(branch: Branch, rows: DataFrame, contract: Contract, notes: dict[str, str]) -> DataFrame:
     branch.append(rows, contract.quarantine, notes)
+    return branch.read(contract.quarantine).filter(f"_delivery = '{notes[DELIVERY_PROPERTY]}'")
 
 
 def _frame(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) -> DataFrame:

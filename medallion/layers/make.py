@@ -109,8 +109,9 @@ def _check_columns(frame: DataFrame, contract: Contract) -> None:
         )
 
 
-def _replace_quarantine(branch: Branch, rows: DataFrame, contract: Contract, where: Column, notes: dict[str, str]) -> None:
+def _replace_quarantine(branch: Branch, rows: DataFrame, contract: Contract, where: Column, notes: dict[str, str]) -> DataFrame:
     branch.overwrite(rows, contract.quarantine, where, notes)
+    return branch.read(contract.quarantine).filter(where)
 
 
 def _clear_quarantine(branch: Branch, contract: Contract, task: Task, where: Column, notes: dict[str, str]) -> None:

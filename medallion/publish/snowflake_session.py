@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
 
 LOCK_TIMEOUT_S = 120
+_GATEWAY = ("ServiceUnavailableError", "GatewayTimeoutError", "RequestTimeoutError", "BadGatewayError")
 _WRONG_SECRET = {390100, 390144, 394300, 394301, 250001}
 _LOCKED = {604, 605, 625, 90082}
 _NO_SUCH_OBJECT = {2003, 2043}
@@ -76,11 +77,11 @@ class Session:
             if error.errno in _NO_SUCH_OBJECT:
                 raise Missing(f"the warehouse refused a statement: {error.msg}", hint=statement[:200]) from error
             raise self._refused(statement, error) from error
-        except errors.HttpError as error:
-            if self.settings.emulated:  # so does the emulator say that a transaction lost a race, or that it has a gap
-                raise Outrun(f"status 500 to {statement[:80]}") from error
+        except (errors.HttpError, errors.InternalServerError) as error:
+            if self.settings.emulated:  # so does plain fakesnow say that a transaction has lost a race
+                raise Outrun(f"status 500 to: {statement[:80]}") from error
             raise Unanswered(str(error)) from error
-        except (errors.OperationalError, errors.InterfaceError) as error:
+        except (errors.OperationalError, errors.InterfaceError, *(getattr(errors, name) for name in _GATEWAY)) as error:
             raise Unanswered(str(error)) from error
         except errors.Error as error:
             raise self._refused(statement, error) from error

@@ -7,16 +7,17 @@ if something broke is it worked out what, and for the broken rows alone. Good ro
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
+from medallion.quality.quarantine import explain, rows_to_keep
+from medallion.quality.rules import passes, shown
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 SAMPLES = 3
 """How many broken rows a verdict shows."""
@@ -56,15 +57,6 @@ class Judged:
         return [v for v in self.verdicts if v.severity == "error" and not v.passed]
 
 
-def passes(rules: tuple[Rule, ...] | list[Rule]) -> Column:
-    """One condition that is true where every rule holds; a rule that is null on a row holds."""
-    from pyspark.sql import functions as f
-
-    if not rules:
-        return f.lit(True)
-    return f.expr(" AND ".join(f"coalesce(({rule.passes}), true)" for rule in rules))
-
-
 def judge(
     frame: DataFrame,
     contract: Contract,
@@ -72,16 +64,19 @@ def judge(
     logical_date: date | None,
     *,
     write: Callable[[DataFrame], int],
-    quarantine: Callable[[DataFrame], None],
+    quarantine: Callable[[DataFrame], DataFrame],
     written: Callable[[], DataFrame],
 ) -> Judged:
     """Write the good rows of a frame, put the bad ones aside, and judge every rule.
+
+    Clean rows are worked out once. Only if some are refused is the frame worked out again, for them;
+    what they broke is then read from the quarantine, and examples of warnings from what was written.
 
     Args:
         frame: the contract's columns and, for silver, `_unparsed`.
         logical_date: the date that is made; None where the whole table is.
         write: writes a frame of the contract's columns; returns `added-records` of its commit.
-        quarantine: appends a frame of QUARANTINE_SCHEMA.
+        quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
     """
     from pyspark.sql import Observation
@@ -89,36 +84,50 @@ def judge(
 
     errors = [rule for rule in contract.row_rules if rule.severity == "error"]
     warnings = [rule for rule in contract.row_rules if rule.severity == "warning"]
-    good, calm = passes(errors), passes(warnings)
-    observation = Observation()
-    observed = frame.observe(
-        observation,
+    good = passes(errors)
+    counters = [
         f.count(f.lit(1)).alias("judged"),
         f.count_if(~good).alias("refused"),
-        f.count_if(good & ~calm).alias("warned"),
-    )
+        f.count_if(good & ~passes(warnings)).alias("warned"),
+        *[f.count_if(good & ~passes([rule])).alias(f"warning{i}") for i, rule in enumerate(warnings)],
+    ]
+    observation = Observation()
+    observed = frame.observe(observation, *counters)
     added = write(observed.filter(good).select(*contract.schema()))
     counts = _observed(observation)
     if counts is None or counts["judged"] - counts["refused"] != added:
         # an observed counter can count a retried task twice; the commit's own figure cannot
-        row = frame.agg(
-            f.count(f.lit(1)).alias("judged"), f.count_if(~good).alias("refused"), f.count_if(good & ~calm).alias("warned")
-        ).first()
-        counts = {name: int(row[name]) if row else 0 for name in ("judged", "refused", "warned")}
+        row = frame.agg(*counters).first()
+        counts = row.asDict() if row else {}
     total = counts["judged"]
     judged = Judged(total, added, counts["refused"], counts["warned"])
     if counts["refused"]:
-        bad = frame.filter(~good)
-        quarantine(_quarantined(bad, errors, contract, run_id, logical_date))
-        judged.verdicts += _explain(bad, errors, total, contract)
+        kept = quarantine(rows_to_keep(frame.filter(~good), errors, contract, run_id, logical_date))
+        broken, examples = explain(kept, errors, contract, SAMPLES)
+        judged.verdicts += [_verdict(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
     else:
         judged.verdicts += [_verdict(rule, 0, total) for rule in errors]
-    if counts["warned"]:
-        judged.verdicts += _explain(frame.filter(good & ~calm), warnings, total, contract)
-    else:
-        judged.verdicts += [_verdict(rule, 0, total) for rule in warnings]
+    examples = _examples_of_warnings(written, [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract)
+    judged.verdicts += [
+        _verdict(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
+    ]
     judged.verdicts += _table_verdicts(contract, written, added)
     return judged
+
+
+def _examples_of_warnings(written: Callable[[], DataFrame], broken: list[Rule], contract: Contract) -> dict[str, tuple[str, ...]]:
+    """A few of the written rows that broke each of these rules: one job, over rows already written."""
+    from pyspark.sql import functions as f
+
+    if not broken:
+        return {}
+    frame = written()
+    first = [
+        f.slice(f.array_sort(f.collect_list(f.when(~passes([rule]), shown(frame.columns, contract, rule)))), 1, SAMPLES)
+        for rule in broken
+    ]
+    row = frame.filter(~passes(broken)).agg(*first).first()
+    return {rule.name: tuple(found) for rule, found in zip(broken, row or (), strict=False)}
 
 
 def _observed(observation: Any) -> dict[str, int] | None:
@@ -137,56 +146,6 @@ def _scala_items(scala_map: Any) -> list[Any]:
 
 def _verdict(rule: Rule, bad: int, judged: int, samples: tuple[str, ...] = ()) -> Verdict:
     return Verdict(rule.name, rule.severity, bad, judged, rule.tolerance, rule.allows(bad, judged), rule.description, samples)
-
-
-def _explain(bad: DataFrame, rules: list[Rule], total: int, contract: Contract) -> list[Verdict]:
-    """Count each rule over the few bad rows, and take samples: one job."""
-    from pyspark.sql import functions as f
-
-    aggregates = [f.count_if(~passes([rule])).alias(f"bad{i}") for i, rule in enumerate(rules)]
-    examples = [
-        f.slice(f.array_sort(f.collect_list(f.when(~passes([rule]), _shown(bad, contract, rule)))), 1, SAMPLES).alias(
-            f"examples{i}"
-        )
-        for i, rule in enumerate(rules)
-    ]
-    row = bad.agg(*aggregates, *examples).first()
-    return [
-        _verdict(rule, int(row[f"bad{i}"]) if row else 0, total, tuple(row[f"examples{i}"]) if row else ())
-        for i, rule in enumerate(rules)
-    ]
-
-
-def _shown(frame: DataFrame, contract: Contract, rule: Rule | None = None) -> Column:
-    """A row as JSON, without personal columns and without the engine's bulky ones; for a rule only
-    the key, the columns that the rule names, and where the row came from."""
-    from pyspark.sql import functions as f
-
-    hidden = {column.name for column in contract.columns if column.personal}
-    hidden |= {"_row_hash", "_source_sha256", "_source_uri", "_ingested_at", "_run_id"}
-    shown = [name for name in frame.columns if name not in hidden]
-    if rule is not None:
-        named = set(re.findall(r"\w+", rule.passes or "")) | set(contract.key) | {"_delivery", "_source_row"}
-        shown = [name for name in shown if name in named]
-    return f.to_json(f.struct(*[f.col(name) for name in shown])) if shown else f.lit("{}")
-
-
-def _quarantined(bad: DataFrame, rules: list[Rule], contract: Contract, run_id: str, logical_date: date | None) -> DataFrame:
-    from pyspark.sql import functions as f
-
-    def own(name: str, type_: str) -> Column:
-        return (f.col(name) if name in bad.columns else f.lit(None).cast(type_)).alias(name)
-
-    broken = f.array_compact(f.array(*[f.when(~passes([rule]), f.lit(rule.name)) for rule in rules]))
-    return bad.select(
-        f.lit(run_id).alias("_run_id"),
-        f.lit(logical_date).cast("date").alias("_logical_date") if logical_date else own("_logical_date", "date"),
-        broken.alias("rules"),
-        own("_delivery", "string"),
-        own("_source_row", "bigint"),
-        _shown(bad, contract).alias("record"),
-        f.current_timestamp().alias("_quarantined_at"),
-    )
 
 
 def _table_verdicts(contract: Contract, written: Callable[[], DataFrame], rows: int) -> list[Verdict]:

@@ -21,6 +21,7 @@ from medallion.lakehouse.history import Delivered
 from medallion.lakehouse.store import Object, Store
 
 _EXTRA = pa.map_(pa.string(), pa.string())
+_END = "\x04 end of the file \x04"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def discover(store: Store, contract: Contract, logical_date: date, held: list[De
 def _of_one_date(store: Store, contract: Contract, when: date, items: list[Object], held: list[Delivered], found: Found) -> None:
     """Go through the versions of one date, oldest first; each may be new, known, or broken."""
     known_uris = {d.uri for d in held}
-    newest = max(held, default=None)
+    came = list(held)
     for position, item in enumerate(items):
         if item.uri in known_uris:
             found.known.append(item.uri)
@@ -91,7 +92,8 @@ def _of_one_date(store: Store, contract: Contract, when: date, items: list[Objec
         sha256 = hashlib.sha256(data).hexdigest()
         id_ = f"{item.modified:%Y%m%dT%H%M%S.%fZ}-{sha256[:12]}"
         delivered = Delivered(when, id_, item.uri, sha256)
-        if newest and (newest.name, newest.sha256) == (delivered.name, sha256):
+        before = max((d for d in came if d < delivered), default=None)
+        if before and (before.name, before.sha256) == (delivered.name, sha256):
             found.known.append(item.uri)
             found.notes.append(f"{contract.dataset}: {item.uri}: the same bytes again (sha256 {sha256[:12]}…), skipped")
             continue
@@ -106,10 +108,10 @@ def _of_one_date(store: Store, contract: Contract, when: date, items: list[Objec
             found.notes.append(
                 f"{contract.dataset}: {item.uri}: unknown columns {', '.join(arrival.extra_columns)} kept in `_extra`"
             )
-        if newest:
-            found.notes.append(f"{contract.dataset}: {item.uri}: a correction of {newest.name} for {when}")
+        if before:
+            found.notes.append(f"{contract.dataset}: {item.uri}: a correction of {before.name} for {when}")
         found.new.append(arrival)
-        newest = max(filter(None, (newest, arrival.delivered)))
+        came.append(arrival.delivered)
 
 
 def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
@@ -148,10 +150,11 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
         malformed.append((row.number, row.text))
         return "skip"
 
+    ended = f"{text}\n{','.join([_END] * len(header))}\n".encode()
     try:
         rows = pc.read_csv(
-            pa.py_buffer(text.encode()),
-            read_options=pc.ReadOptions(use_threads=False, block_size=max(1 << 20, len(data) + 1)),
+            pa.py_buffer(ended),
+            read_options=pc.ReadOptions(use_threads=False, block_size=max(1 << 20, len(ended) + 1)),
             parse_options=pc.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
             convert_options=pc.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False, null_values=[]
@@ -159,6 +162,9 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
         )
     except pa.ArrowInvalid as error:
         raise refuse(f"cannot be read as CSV: {error}", again) from error
+    if rows.num_rows == 0 or rows[0][-1].as_py() != _END:  # the end was swallowed as part of a value
+        raise refuse(f"data row {rows.num_rows + len(malformed)} opens a quote that is never closed", again)
+    rows = rows.slice(0, rows.num_rows - 1)
     if rows.num_rows + len(malformed) == 0:
         raise refuse("the file has a header and no row", again)
     return Arrival(

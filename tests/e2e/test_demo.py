@@ -41,7 +41,7 @@ def environment() -> Iterator[dict[str, str]]:
 def sh(command: str, environment: dict[str, str]) -> str:
     """Run a line in bash, as a user would; what it prints."""
     done = subprocess.run(
-        ["bash", "-eu", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
+        ["bash", "-e", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
@@ -89,6 +89,6 @@ def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str,
 
 def test_the_commands_of_the_readme_run(first: str, environment: dict[str, str]) -> None:
     block = (ROOT / "README.md").read_text("utf-8").split("## In daily use", 1)[1].split("```")[1]
-    printed = sh(block.replace("medallion show 2013-01-05 ", "medallion show 2013-01-05 | cat "), environment)
+    printed = sh(block, environment)
     assert "run 2013-01-05-pipeline-" in printed
     assert "published" in printed

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import closing
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -13,12 +13,13 @@ from medallion.errors import UsageError
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import RUN_PROPERTY, operations
-from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie
+from medallion.lakehouse.nessie import CommitConflict, Nessie
 from medallion.lakehouse.run import fail
 from medallion.settings import Settings
 from tests.lake_tables import gold
 from tests.protocol_runs import VALUE, ProtocolRuns
 from tests.protocol_runs import another_value as value
+from tests.two_processes import processes
 
 
 @pytest.fixture(scope="module")
@@ -165,33 +166,25 @@ def test_a_sealed_run_is_refused(runs: ProtocolRuns, domain: str, state: str) ->
     assert runs.nessie.reference(run.branch) == judged, "the branch is kept"
 
 
-def _create(settings: Settings, domain: str, names: list[str], barrier: object, results: object) -> None:
-    contracts = [replace(gold(name, VALUE, domain=domain)) for name in names]
-    nessie = Nessie(settings.nessie)
-    with Journal(settings.postgres) as journal:
-        barrier.wait(30)  # type: ignore[attr-defined]
-        results.put(ensure_tables(settings, nessie, journal, contracts))  # type: ignore[attr-defined]
-    nessie.close()
+def _create(pipe: Connection, settings: Settings, domain: str, names: list[str]) -> None:
+    contracts = [gold(name, VALUE, domain=domain) for name in names]
+    with closing(Nessie(settings.nessie)) as nessie, Journal(settings.postgres) as journal:
+        pipe.send("ready")
+        pipe.recv()
+        pipe.send(ensure_tables(settings, nessie, journal, contracts))
 
 
-def test_two_processes_that_create_the_catalog_at_once_make_each_table_once(
-    stack: Settings, runs: ProtocolRuns, domain: str
-) -> None:
+def test_processes_that_create_the_catalog_at_once_make_each_table_once(stack: Settings, runs: ProtocolRuns, domain: str) -> None:
     before = runs.main().hash
     names = [f"t{i}" for i in range(4)]
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(3), context.Queue()
-    creating = [context.Process(target=_create, args=(stack, domain, names, barrier, results)) for _ in range(3)]
-    for process in creating:
-        process.start()
-    created = [results.get(timeout=60) for _ in creating]
-    for process in creating:
-        process.join(30)
+    with processes(_create, [(stack, domain, names)] * 3) as creating:
+        assert [process.hear() for process in creating] == ["ready"] * 3
+        for process in creating:
+            process.say("go")
+        created = [process.hear() for process in creating]
 
-    assert [process.exitcode for process in creating] == [0, 0, 0]
     assert sorted(created) == [0, 0, 8], "each table and its quarantine, by one of them"
     assert len(list(runs.nessie.log(runs.main(), until=before))) == 1
     tables = [key for key in runs.nessie.tables(runs.main()) if f".{domain}." in key]
     assert sorted(tables) == sorted(f"gold.{domain}.{name}{q}" for name in names for q in ("", "__quarantine"))
-    leftover = [r for r in runs.nessie.references("run/init-") if r.name != MAIN]
-    assert leftover == []
+    assert runs.nessie.references("run/init-") == [], "no branch is left"

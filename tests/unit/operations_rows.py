@@ -146,7 +146,7 @@ PLANTED: dict[str, Planted] = {
         # LGA to ATL, 762 miles, on 25 May: 65 minutes make 703.4 mph, 66 make 692.7
         "faster_than_700_mph": ({"average_speed_mph": 762 * 60 / 65}, {"average_speed_mph": 762 * 60 / 66}),
         "departure_contradicts_delay": ({"dep_delay_min": 20}, {"dep_delay_min": 3, "dep_local": at(5, 18)}),
-        "arrival_contradicts_delay": ({"arr_delay_min": None, "arr_local": None} | {"arr_delay_min": 11}, CANCELLED),
+        "arrival_contradicts_delay": ({"arr_local": None}, CANCELLED),
         "arrived_without_departure": (CANCELLED | {"arr_local": at(8, 30)}, CANCELLED),
         "longer_in_the_air_than_under_way": ({"arr_utc": utc(14, 3)}, {"arr_utc": utc(14, 4)}),
         "lands_before_it_leaves": (
