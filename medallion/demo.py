@@ -27,7 +27,10 @@ def demo(settings: Settings, report: Report) -> None:
     report("1/6  the stack: PostgreSQL, MinIO, Nessie, a Snowflake endpoint")
     settings = stack.up(settings, lambda line: report(f"     {line}"))
     with Lake(settings) as lake:
-        inner: Report = lambda line: report(f"     {line}")  # noqa: E731
+
+        def inner(line: str) -> None:
+            report(f"     {line}")
+
         outcomes: list[Outcome] = []
         for number, day in enumerate(DAYS, start=2):
             report(f"{number}/6  {day}: landing → bronze → silver → gold on a branch → gate → one commit → one transaction")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor
 
 LOCK_TIMEOUT_S = 120
-_GATEWAY = ("ServiceUnavailableError", "GatewayTimeoutError", "RequestTimeoutError", "BadGatewayError")
 _WRONG_SECRET = {390100, 390144, 394300, 394301, 250001}
 _LOCKED = {604, 605, 625, 90082}
 _NO_SUCH_OBJECT = {2003, 2043}
@@ -81,7 +80,10 @@ class Session:
             if self.settings.emulated:  # so does plain fakesnow say that a transaction has lost a race
                 raise Outrun(f"status 500 to: {statement[:80]}") from error
             raise Unanswered(str(error)) from error
-        except (errors.OperationalError, errors.InterfaceError, *(getattr(errors, name) for name in _GATEWAY)) as error:
+        except (
+            errors.OperationalError, errors.InterfaceError, errors.ServiceUnavailableError,
+            errors.GatewayTimeoutError, errors.BadGatewayError, errors.RequestTimeoutError,
+        ) as error:  # fmt: skip
             raise Unanswered(str(error)) from error
         except errors.Error as error:
             raise self._refused(statement, error) from error

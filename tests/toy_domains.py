@@ -1,0 +1,166 @@
+"""Small domains for tests: contracts and transforms written into a folder, deliveries of a few lines.
+
+    toys = toy_domains.pair(folder, "p1", "q1")         # two domains, each reads the other's silver
+    with Lake(settings, toys.load(settings)) as lake: …
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medallion import domain as domain_module
+from medallion.domain import Domains
+from medallion.lakehouse.store import Store
+from medallion.settings import Settings
+
+_LOGICAL = {"string": "string", "int": "integer", "bigint": "integer", "date": "date"}
+_ZONES = {"bronze": "batch", "silver": "validated", "gold": "analytics"}
+_HEAD = "from pyspark.sql import DataFrame\nfrom pyspark.sql import functions as F\n\n\n"
+_LINEAGE = '"_logical_date", "_delivery", "_source_row"'
+
+
+@dataclass(frozen=True)
+class Toys:
+    """Domain folders, to be loaded in any process."""
+
+    folders: tuple[str, ...]
+
+    def load(self, settings: Settings) -> Domains:
+        """These domains alone."""
+        every = domain_module.load(settings.model_copy(update={"domains": ":".join(self.folders)}))
+        mine = {d: c for d, c in every.contracts.items() if str(c.path.parent) in self.folders}
+        return Domains(mine, {d: t for d, t in every.transforms.items() if d in mine})
+
+
+def deliver(settings: Settings, domain: str, name: str, day: date, lines: Iterable[str]) -> None:
+    """Lay a CSV file into its bronze bucket; again, it is a new version of the file."""
+    uri = f"s3://bronze-{_ZONES['bronze']}/domain={domain}/{name}/{day:%Y/%m/%d}/{name}.csv"
+    Store(settings.s3).put(uri, "".join(f"{line}\n" for line in lines).encode(), "text/csv")
+
+
+def pair(folder: Path, first: str, second: str) -> Toys:
+    """Two domains; `gold.<domain>.balance` has for each day the sum of the domain's own amounts and
+    of the other's. Neither writes a table that the other writes, and each reads what the other writes."""
+    for domain, other in ((first, second), (second, first)):
+        _write(folder / domain, "silver", _counts())
+        _write(folder / domain, "gold", _balance(other))
+        _contract(folder, "bronze", domain, "counts", {"amount": "string"}, expected="daily")
+        _contract(folder, "silver", domain, "counts", {"day": "date", "amount": "int"}, kind={"kind": "date"})
+        columns = {"day": "date", "own": "bigint", "other": "bigint"}
+        _contract(folder, "gold", domain, "balance", columns, kind={"kind": "date", "column": "day"}, key=("day",))
+    return Toys((str(folder / first), str(folder / second)))
+
+
+def readings(folder: Path, domain: str) -> Toys:
+    """One domain: readings every day, a reference of sites; gold by day, over three days, and in all.
+    A reading below 0 goes to quarantine."""
+    _write(folder / domain, "silver", _READINGS_SILVER)
+    _write(folder / domain, "gold", _READINGS_GOLD)
+    _contract(folder, "bronze", domain, "sites", {"site": "string", "name": "string"}, expected="initial")
+    _contract(folder, "bronze", domain, "readings", {"site": "string", "value": "string"}, expected="daily")
+    full: dict[str, Any] = {"kind": "full"}
+    _contract(folder, "silver", domain, "sites", {"site": "string", "name": "string"}, kind=full, key=("site",))
+    columns = {"day": "date", "site": "string", "name": "string", "value": "int"}
+    _contract(folder, "silver", domain, "readings", columns, kind={"kind": "date"}, bad={"below_zero": "value < 0"})
+    by_day = {"day": "date", "name": "string", "readings": "bigint", "total": "bigint"}
+    _contract(folder, "gold", domain, "daily", by_day, kind={"kind": "date", "column": "day"}, bad={"huge": "total > 999"})
+    window = {"kind": "window", "column": "day", "days": 3}
+    _contract(folder, "gold", domain, "trailing", {"day": "date", "days": "bigint", "total": "bigint"}, kind=window)
+    _contract(folder, "gold", domain, "total", {"name": "string", "total": "bigint"}, kind=full)
+    return Toys((str(folder / domain),))
+
+
+def _counts() -> str:
+    return (
+        "def counts(bronze_counts: DataFrame) -> DataFrame:\n"
+        '    day, amount = F.col("_logical_date").alias("day"), F.col("amount").cast("int").alias("amount")\n'
+        f'    return bronze_counts.select(day, amount, {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"))\n'
+    )
+
+
+def _balance(other: str) -> str:
+    return (
+        f"def balance(counts: DataFrame, {other}_counts: DataFrame) -> DataFrame:\n"
+        '    own = counts.groupBy("day").agg(F.sum("amount").alias("own"))\n'
+        f'    theirs = {other}_counts.groupBy("day").agg(F.sum("amount").alias("_theirs"))\n'
+        '    return own.join(theirs, "day", "left").select("day", "own", F.coalesce("_theirs", F.lit(0)).alias("other"))\n'
+    )
+
+
+_READINGS_SILVER = f'''def sites(bronze_sites: DataFrame) -> DataFrame:
+    return bronze_sites.select("site", "name", {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"))
+
+
+def readings(bronze_readings: DataFrame, sites: DataFrame) -> DataFrame:
+    return bronze_readings.join(sites.select("site", "name"), "site", "left").select(
+        F.col("_logical_date").alias("day"), "site", "name", F.col("value").cast("int").alias("value"),
+        {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"),
+    )
+'''
+_READINGS_GOLD = '''def daily(readings: DataFrame) -> DataFrame:
+    return readings.groupBy("day", "name").agg(F.count("*").alias("readings"), F.sum("value").alias("total"))
+
+
+def trailing(readings: DataFrame) -> DataFrame:
+    sums = F.count_distinct("day").alias("days"), F.sum("value").alias("total")
+    return readings.agg(F.max("day").alias("day"), *sums)
+
+
+def total(readings: DataFrame) -> DataFrame:
+    return readings.groupBy("name").agg(F.sum("value").alias("total"))
+'''
+
+
+def _write(folder: Path, layer: str, transforms: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{layer}.py").write_text(_HEAD + transforms, "utf-8")
+
+
+def _contract(
+    folder: Path,
+    layer: str,
+    domain: str,
+    name: str,
+    columns: Mapping[str, str],
+    *,
+    key: tuple[str, ...] = (),
+    kind: Mapping[str, Any] | None = None,
+    expected: str | None = None,
+    bad: Mapping[str, str] | None = None,
+) -> None:
+    """Write a contract. `bad` are rules by name: what a bad row looks like; nine rows of ten may be bad."""
+    custom: dict[str, Any] = {"layer": layer, "zone": _ZONES[layer]}
+    if kind:
+        custom["materialisation"] = dict(kind)
+    if expected:
+        path = f"domain={domain}/{name}/{{year}}/{{month}}/{{day}}/"
+        custom["delivery"] = {"format": "csv", "path": path, "expected": expected}
+    first = next(iter(columns))
+    conditions = dict(bad or {}) | {"without_its_first_column": f"{first} IS NULL"}
+    document = {
+        "apiVersion": "v3.1.0", "kind": "DataContract", "id": f"{layer}.{domain}.{name}", "name": name, "domain": domain,
+        "version": "1.0.0", "status": "active", "description": {"purpose": "A toy."},
+        "team": {"members": [{"username": "tests", "role": "owner"}]},
+        "customProperties": [{"property": p, "value": v} for p, v in custom.items()],
+        "schema": [{
+            "name": name, "physicalName": f"{layer}.{domain}.{name}", "logicalType": "object",
+            "properties": [
+                {"name": c, "logicalType": _LOGICAL[t], "physicalType": t}
+                | ({"primaryKey": True, "primaryKeyPosition": key.index(c) + 1} if c in key else {})
+                for c, t in columns.items()
+            ],
+            "quality": [
+                {"name": rule, "type": "sql", "query": f"SELECT COUNT(*) FROM {{object}} WHERE {condition}", "mustBe": 0,
+                 "severity": "warning" if layer == "bronze" else "error",
+                 "customProperties": [{"property": "tolerance", "value": 0.9}]}
+                for rule, condition in conditions.items()
+            ],
+        }],
+    }  # fmt: skip
+    (folder / domain / f"{layer}.{name}.odcs.yaml").write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
