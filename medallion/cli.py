@@ -160,7 +160,7 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
 
     with Lake(load()) as lake:
         found = [asdict(one) for one in recovery.resume(lake.nessie, lake.journal, run_id)]
-        if lake.journal.runs(limit=1, states=("merged",)):
+        if any(row["story"].get("options", {}).get("publish") for row in lake.journal.runs(1000, states=("merged",))):
             publication = job.publish_gold(lake, terminal.reporter(sys.stderr))
             found += [
                 {"run_id": r, "before": "merged", "after": "published", "why": f"publication {publication['sequence']}"}

@@ -46,7 +46,7 @@ def _day(lake: Lake, day: date, report: Report) -> Outcome:
 
     for landed in land(lake.settings, day):
         report(f"{landed.uri}: {landed.rows} rows, {landed.state}")
-    outcome = execute(lake, Request(day), report)
+    outcome = execute(lake, Request(day, publish=True), report)
     publish_gold(lake, report)
     return outcome
 

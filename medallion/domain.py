@@ -92,6 +92,8 @@ class Domains:
             found = self.contract(dataset)
             if found.layer not in wanted:
                 raise UsageError(f"{dataset} is not {' or '.join(wanted)}", hint=f"use the job of layer {found.layer}")
+            if domain not in (None, found.domain):
+                raise UsageError(f"{dataset} is not of domain {domain}", hint=f"leave the domain out, or name {found.domain}")
         return tuple(
             d
             for d in self.order

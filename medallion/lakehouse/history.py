@@ -15,7 +15,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import ALWAYS_TRUE, StaticTable
 
 from medallion.lakehouse.nessie import Content
-from medallion.lakehouse.table import open_static
+from medallion.lakehouse.table import open_static, reaching
 from medallion.settings import S3
 
 DATE_PROPERTY = "medallion.logical-date"
@@ -48,16 +48,20 @@ class Made:
 
 
 def deliveries(s3: S3, content: Content, *, logical_date: date | None = None) -> list[Delivered]:
-    """The deliveries in a bronze table, oldest first; of one logical date only, if given."""
+    """The deliveries in a bronze table, oldest first; of one logical date only, if given.
+
+    Raises: ServiceUnavailable.
+    """
     if content["snapshotId"] in (-1, None):
         return []
     table = open_static(s3, content)
     row_filter = f"_logical_date = '{logical_date}'" if logical_date else ALWAYS_TRUE
     found: dict[str, Delivered] = {}
-    for task in table.scan(row_filter=row_filter).plan_files():
-        for one in _of_file(table, task.file):
-            old = found.get(one.delivery)
-            found[one.delivery] = replace(one, rows=one.rows + (old.rows if old else 0))
+    with reaching(s3, table.location()):
+        for task in table.scan(row_filter=row_filter).plan_files():
+            for one in _of_file(table, task.file):
+                old = found.get(one.delivery)
+                found[one.delivery] = replace(one, rows=one.rows + (old.rows if old else 0))
     return sorted(found.values())
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -40,7 +42,7 @@ from pyiceberg.types import (
 
 from medallion import settings as settings_module
 from medallion.contract import Contract
-from medallion.errors import ContractError
+from medallion.errors import ContractError, ServiceUnavailable
 from medallion.lakehouse.nessie import Content
 
 QUARANTINE_SCHEMA = {
@@ -140,8 +142,8 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
     location = f"s3://{contract.bucket}/tables/{contract.domain}/{leaf}-{uuid.uuid4()}"
     metadata = new_table_metadata(schema, spec, UNSORTED_SORT_ORDER, location, dict(_PROPERTIES))
     path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
-    io = load_file_io(io_properties(settings), location)
-    ToOutputFile.table_metadata(metadata, io.new_output(path))
+    with reaching(settings, path):
+        ToOutputFile.table_metadata(metadata, load_file_io(io_properties(settings), location).new_output(path))
     return {
         "type": "ICEBERG_TABLE", "metadataLocation": path, "snapshotId": -1,
         "schemaId": metadata.current_schema_id, "specId": metadata.default_spec_id,
@@ -150,9 +152,26 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
 
 
 def open_static(settings: settings_module.S3, content: Content) -> StaticTable:
-    """The table that a content points at, read only. Metadata files never change, so they are cached."""
+    """The table that a content points at, read only. Metadata files never change, so they are cached.
+
+    Raises: ServiceUnavailable.
+    """
     properties = tuple(sorted(io_properties(settings).items()))
-    return _static(content["metadataLocation"], properties)
+    with reaching(settings, content["metadataLocation"]):
+        return _static(content["metadataLocation"], properties)
+
+
+@contextmanager
+def reaching(settings: settings_module.S3, uri: str) -> Iterator[None]:
+    """Tell pyiceberg's failures to reach a file as ServiceUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise ServiceUnavailable(
+            f"the object store at {settings.endpoint} does not give or take {uri}: {error}",
+            hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong; "
+            "or check the settings s3.access_key and s3.secret_key",
+        ) from error
 
 
 @lru_cache(maxsize=512)

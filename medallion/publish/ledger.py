@@ -64,9 +64,7 @@ class Entry:
         return json.dumps({"tables": tables, "changed": list(self.changed)}, sort_keys=True)
 
     @classmethod
-    def read(
-        cls, sequence: int, publication_id: str, hash: str, runs: str, published_at: datetime, details: str
-    ) -> Entry:
+    def read(cls, sequence: int, publication_id: str, hash: str, runs: str, published_at: datetime, details: str) -> Entry:
         """An entry from the columns of its row."""
         kept = json.loads(details)
         return cls(

@@ -113,8 +113,7 @@ def publish(
             hint="publish again: the ledger says what was done",
         ) from reason
     raise ConflictError(
-        f"others hold the warehouse's ledger or were faster {settings.runs.conflict_retries + 1} times; "
-        f"nothing was changed: {reason}",
+        f"the publication was outrun in all of {settings.runs.conflict_retries + 1} attempts; nothing was changed: {reason}",
         hint="publish again later",
     ) from reason
 
@@ -170,9 +169,7 @@ def _attempt(
         return result
 
 
-def _replace(
-    target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps, attempts: Attempts
-) -> Entry:
+def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps, attempts: Attempts) -> Entry:
     """The one transaction. Raises: Outrun after rolling back; Unanswered."""
     head = todo.head
     entry = Entry(

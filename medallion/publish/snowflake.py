@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,8 @@ _HEAD = "publication_head"
 _LEDGER = "publications"
 _STAGE = "publication_files"
 _STAGED = "staged_"
+LOCK_WAIT_S = 30.0
+"""How long a publication waits for another one's transaction, where the warehouse does not do it."""
 _LEFT_AFTER = timedelta(days=1)
 _ENTRY = '"SEQUENCE", "PUBLICATION_ID", "MAIN_HASH", "RUNS", "PUBLISHED_AT", "DETAILS"'
 _FORMAT = "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE)"
@@ -156,8 +159,7 @@ class SnowflakeTarget:
         body = ", ".join(self._column(column) for column in columns)
         self._session.execute(f"CREATE TRANSIENT TABLE IF NOT EXISTS {staged} ({body})", repeatable=True)
         self._session.execute(
-            f"COPY INTO {staged} FROM {self._at(place)} {_FORMAT} "
-            "MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE ON_ERROR=ABORT_STATEMENT",
+            f"COPY INTO {staged} FROM {self._at(place)} {_FORMAT} MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE ON_ERROR=ABORT_STATEMENT",
             repeatable=True,
         )
         return int(self._session.rows(f"SELECT COUNT(*) FROM {staged}")[0][0])
@@ -176,8 +178,17 @@ class SnowflakeTarget:
         self._session.execute("BEGIN")
 
     def lock(self) -> Head:
-        self._session.execute(f'UPDATE {self._head_table} SET "LOCKED" = "LOCKED" + 1')
-        return self.head()  # a new statement: it sees what was committed while we waited
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                self._session.execute(f'UPDATE {self._head_table} SET "LOCKED" = "LOCKED" + 1')
+                return self.head()  # a new statement: it sees what was committed while we waited
+            except Outrun:
+                if self._session.dialect.waits or time.monotonic() > deadline:
+                    raise
+            self.rollback()
+            time.sleep(0.1)
+            self.begin()
 
     def _still(self, head: Head) -> str:
         return f'EXISTS (SELECT 1 FROM {self._head_table} WHERE "SEQUENCE" = {head.sequence})'
@@ -188,8 +199,7 @@ class SnowflakeTarget:
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         names = ", ".join(_quoted(column.name) for column in columns)
         self._session.execute(
-            f"INSERT INTO {self._table(dataset)} ({names}) SELECT {names} FROM {self._staged(place)} "
-            f"WHERE {self._still(head)}"
+            f"INSERT INTO {self._table(dataset)} ({names}) SELECT {names} FROM {self._staged(place)} WHERE {self._still(head)}"
         )
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:

@@ -31,18 +31,20 @@ class Dialect:
 
     - `removes_files`: it has no `REMOVE @stage/…`; its stages are gone when its server ends.
     - `instant`: `DESCRIBE` calls TIMESTAMP_LTZ by another name.
+    - `waits`: a statement that meets another transaction's lock fails at once instead of waiting.
     - `retries`: a bug or gap of its own is a status 500, which the client would repeat for a
       minute; and it does not know a repeated request by its id, as Snowflake does.
     """
 
     removes_files: bool
     instant: str
+    waits: bool
     retries: bool
 
 
 DIALECTS = {
-    False: Dialect(removes_files=True, instant="TIMESTAMP_LTZ", retries=True),
-    True: Dialect(removes_files=False, instant="TIMESTAMP_TZ", retries=False),
+    False: Dialect(removes_files=True, instant="TIMESTAMP_LTZ", waits=True, retries=True),
+    True: Dialect(removes_files=False, instant="TIMESTAMP_TZ", waits=False, retries=False),
 }
 
 
@@ -154,7 +156,7 @@ class Session:
                 "host": settings.host, "port": settings.port, "protocol": settings.protocol,
                 "database": settings.database, "platform_detection_timeout_seconds": 0.0,
             }  # fmt: skip
-        arguments |= self._secret()
+        arguments |= secret(settings)
         try:
             return snowflake.connector.connect(**{key: value for key, value in arguments.items() if value is not None})
         except errors.Error as error:
@@ -166,34 +168,6 @@ class Session:
                     f"(SNOWFLAKE_{key.partition('.')[2].upper()})",
                 ) from error
             raise self._down(error) from error
-
-    def _secret(self) -> dict[str, Any]:
-        settings = self.settings
-        if settings.private_key_path is None:
-            if settings.password is None:
-                raise SettingsError(
-                    f"there is no secret for user '{settings.user}' of the warehouse ({self.address})",
-                    hint="set SNOWFLAKE_PASSWORD or SNOWFLAKE_PRIVATE_KEY_PATH",
-                )
-            return {"password": settings.password.get_secret_value()}
-        from cryptography.hazmat.primitives import serialization
-
-        phrase = settings.private_key_passphrase
-        try:
-            key = serialization.load_pem_private_key(
-                settings.private_key_path.expanduser().read_bytes(),
-                password=phrase.get_secret_value().encode() if phrase else None,
-            )
-        except (OSError, ValueError, TypeError) as error:
-            raise SettingsError(
-                f"the private key {settings.private_key_path} cannot be used: {error}",
-                hint="set SNOWFLAKE_PRIVATE_KEY_PATH to an RSA key in PEM, and, if it is encrypted, "
-                "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
-            ) from error
-        der = key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return {"private_key": der}
 
     # ── errors ────────────────────────────────────────────────────────────────────────────────
     def _down(self, error: Exception) -> ServiceUnavailable:
@@ -210,3 +184,32 @@ class Session:
             f"the warehouse ({self.address}) refused a statement: {message}",
             hint=f"check the role's rights (snowflake.role); the statement began: {' '.join(statement.split())[:160]}",
         )
+
+
+def secret(settings: Snowflake) -> dict[str, Any]:
+    """What proves who we are: the private key if there is one, else the password.
+
+    Returns: arguments of the client's `connect`. Raises: SettingsError naming what is missing or wrong.
+    """
+    if settings.private_key_path is None:
+        if settings.password is None:
+            raise SettingsError(
+                f"there is no secret for user '{settings.user}' of the warehouse account {settings.account}",
+                hint="set SNOWFLAKE_PASSWORD or SNOWFLAKE_PRIVATE_KEY_PATH",
+            )
+        return {"password": settings.password.get_secret_value()}
+    from cryptography.hazmat.primitives import serialization
+
+    phrase = settings.private_key_passphrase
+    try:
+        key = serialization.load_pem_private_key(
+            settings.private_key_path.expanduser().read_bytes(),
+            password=phrase.get_secret_value().encode() if phrase else None,
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"the private key {settings.private_key_path} cannot be used: {error}",
+            hint="set SNOWFLAKE_PRIVATE_KEY_PATH to an RSA key in PEM, and, if it is encrypted, SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+        ) from error
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return {"private_key": der}

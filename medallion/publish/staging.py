@@ -103,9 +103,7 @@ def fit(s3: S3, target: Target, dataset: str, content: Content) -> Fit:
     return Fit(table, columns, there is not None, new)
 
 
-def stage(
-    s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Report, steps: Steps, attempts: Attempts
-) -> Staged:
+def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Report, steps: Steps, attempts: Attempts) -> Staged:
     """Create the target's table or its new columns, and load the lake's rows into a staging table.
 
     Raises: MedallionError if a row was lost or doubled on the way; ServiceUnavailable.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
 from medallion.quality.quarantine import explain, rows_to_keep
-from medallion.quality.rules import passes, shown
+from medallion.quality.rules import passes, showable, shown, unusable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -78,24 +78,29 @@ def judge(
         write: writes a frame of the contract's columns; returns `added-records` of its commit.
         quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
+    Raises: ContractError for a rule that Spark cannot apply to these rows.
     """
+    from pyspark.errors import AnalysisException
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
     errors = [rule for rule in contract.row_rules if rule.severity == "error"]
     warnings = [rule for rule in contract.row_rules if rule.severity == "warning"]
-    good = passes(errors)
-    counters = [
-        f.count(f.lit(1)).alias("judged"),
-        f.count_if(~good).alias("refused"),
-        f.count_if(good & ~passes(warnings)).alias("warned"),
-        *[f.count_if(good & ~passes([rule])).alias(f"warning{i}") for i, rule in enumerate(warnings)],
-    ]
     observation = Observation()
-    observed = frame.observe(observation, *counters)
+    try:
+        good = passes(errors)
+        counters = [
+            f.count(f.lit(1)).alias("judged"),
+            f.count_if(~good).alias("refused"),
+            f.count_if(good & ~passes(warnings)).alias("warned"),
+            *[f.count_if(good & ~passes([rule])).alias(f"warning{i}") for i, rule in enumerate(warnings)],
+        ]
+        observed = frame.observe(observation, *counters)
+    except AnalysisException as error:
+        raise unusable(frame, contract) or error from error
     added = write(observed.filter(good).select(*contract.schema()))
     counts = _observed(observation)
-    if counts is None or counts["judged"] - counts["refused"] != added:
+    if counts is None or counts["judged"] - counts["refused"] != added or (counts["refused"] and not added):
         # an observed counter can count a retried task twice; the commit's own figure cannot
         row = frame.agg(*counters).first()
         counts = row.asDict() if row else {}
@@ -160,7 +165,7 @@ def _table_verdicts(contract: Contract, written: Callable[[], DataFrame], rows: 
         ).first()
         for i, rule in enumerate(unique):
             repeated = rows - (int(counts[f"distinct{i}"]) if counts else 0)
-            verdicts.append(_verdict(rule, repeated, rows, _repeated(frame, rule) if repeated else ()))
+            verdicts.append(_verdict(rule, repeated, rows, _repeated(frame, rule, contract) if repeated else ()))
     for rule in contract.table_rules:
         if rule.rows is not None:
             low, high = rule.rows
@@ -170,8 +175,10 @@ def _table_verdicts(contract: Contract, written: Callable[[], DataFrame], rows: 
     return verdicts
 
 
-def _repeated(frame: DataFrame, rule: Rule) -> tuple[str, ...]:
+def _repeated(frame: DataFrame, rule: Rule, contract: Contract) -> tuple[str, ...]:
     from pyspark.sql import functions as f
 
-    rows = frame.groupBy(*rule.unique).count().filter("count > 1").orderBy(*rule.unique).limit(SAMPLES)
-    return tuple(row[0] for row in rows.select(f.to_json(f.struct("*"))).collect())
+    counted = frame.groupBy(*rule.unique).agg(f.count(f.lit(1)).alias("_rows")).filter("_rows > 1")
+    names = [*showable(rule.unique, contract), "_rows"]
+    rows = counted.orderBy(*rule.unique).limit(SAMPLES).select(f.to_json(f.struct(*names)))
+    return tuple(row[0] for row in rows.collect())

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medallion.contract import Contract, Rule
+from medallion.errors import ContractError
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark.sql import Column, DataFrame
 
 _BULKY = {"_row_hash", "_source_sha256", "_source_uri", "_ingested_at", "_run_id"}
 
@@ -39,3 +40,20 @@ def shown(columns: Sequence[str], contract: Contract, rule: Rule | None = None) 
 
     names = showable(columns, contract, rule)
     return f.to_json(f.struct(*[f.col(f"`{name}`") for name in names])) if names else f.lit("{}")
+
+
+def unusable(frame: DataFrame, contract: Contract) -> ContractError | None:
+    """The complaint about the first row rule that Spark cannot apply to a frame, if there is one."""
+    from pyspark.errors import AnalysisException
+
+    for rule in contract.row_rules:
+        try:
+            frame.filter(passes([rule]))
+        except AnalysisException as error:
+            why = str(error).strip().splitlines()[0]
+            return ContractError(
+                f"{contract.path}: quality '{rule.name}' cannot be applied to {contract.dataset}: {why}",
+                hint="mend the rule's condition",
+                dataset=contract.dataset,
+            )
+    return None

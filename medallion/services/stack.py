@@ -227,7 +227,9 @@ def _start_watchdog(state: State, guard: int) -> None:
     """Start the process that stops the stack when `guard` ends."""
     guarded = process.identify(guard)
     if guarded is None:
-        raise ServiceUnavailable(f"process {guard}, which the stack is to end with, does not run")
+        raise ServiceUnavailable(
+            f"process {guard}, which the stack is to end with, does not run", hint="give the id of a running process"
+        )
     if watching := process.recorded(state.record(_WATCHDOG)):
         process.stop(watching)
     process.launch(

@@ -162,7 +162,10 @@ def exclusively(settings: Settings, patience_s: float = 180.0) -> Iterator[None]
     Raises: ServiceUnavailable if another process holds it longer than `patience_s` seconds.
     """
     # PostgreSQL, which root has to run as another user, passes through; nobody else can list it
-    settings.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    settings.home.mkdir(mode=mode, parents=True, exist_ok=True)
+    if settings.home.stat().st_uid == os.geteuid():
+        settings.home.chmod(mode)
     path = settings.home / "stack.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

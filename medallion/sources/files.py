@@ -130,8 +130,9 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise refuse(f"line {line} is not UTF-8 (byte {error.start}: 0x{data[error.start]:02x})", again) from error
+        byte = error.start + len(data) - len(error.object)  # a byte order mark is cut off before
+        line = data.count(b"\n", 0, byte) + 1
+        raise refuse(f"line {line} is not UTF-8 (byte {byte}: 0x{data[byte]:02x})", again) from error
     try:
         header = next(csv.reader(text.splitlines()[:1], strict=True))
     except (csv.Error, StopIteration) as error:

@@ -164,9 +164,7 @@ def test_a_renamed_column_keeps_its_values(settings: Settings, lake: LakeTables,
 
 
 @pytest.mark.parametrize("change", ["drop", "retype"])
-def test_a_change_that_breaks_consumers_is_refused(
-    settings: Settings, lake: LakeTables, domain: str, change: str
-) -> None:
+def test_a_change_that_breaks_consumers_is_refused(settings: Settings, lake: LakeTables, domain: str, change: str) -> None:
     aaa = gold("aaa", COLUMNS, domain=domain)
     one = gold("one", {"id": "bigint", "name": "string", "amount": "decimal(8,2)"}, domain=domain)
     lake.commit({aaa: [], one: [{"id": 1, "name": "a", "amount": Decimal("1.25")}]})

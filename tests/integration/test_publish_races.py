@@ -41,9 +41,7 @@ def version(of: int, count: int = 50) -> list[dict[str, int]]:
 
 
 @pytest.mark.parametrize("lost", ["drop_reply", "drop_request"])
-def test_whatever_is_lost_it_is_published_once(
-    settings: Settings, lake: LakeTables, domain: str, lost: str
-) -> None:
+def test_whatever_is_lost_it_is_published_once(settings: Settings, lake: LakeTables, domain: str, lost: str) -> None:
     one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
     contracts = Contracts(one, two)
     lake.commit({one: version(0), two: version(0)})
@@ -83,9 +81,7 @@ def test_copies_that_arrive_late_change_nothing(settings: Settings, lake: LakeTa
     assert agreed(settings, Contracts(one))
 
 
-def test_a_warehouse_that_never_answers_the_commit_is_told_as_such(
-    settings: Settings, lake: LakeTables, domain: str
-) -> None:
+def test_a_warehouse_that_never_answers_the_commit_is_told_as_such(settings: Settings, lake: LakeTables, domain: str) -> None:
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: version(1)})
     impatient = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 2})})
@@ -98,7 +94,9 @@ def test_a_warehouse_that_never_answers_the_commit_is_told_as_such(
     assert publish(settings, Contracts(one)).outcome == "published"
 
 
-def test_whoever_holds_the_head_goes_first(settings: Settings, lake: LakeTables, domain: str) -> None:
+def test_whoever_holds_the_head_goes_first(
+    settings: Settings, lake: LakeTables, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: version(1)})
     publish(settings, Contracts(one))
@@ -107,11 +105,15 @@ def test_whoever_holds_the_head_goes_first(settings: Settings, lake: LakeTables,
     with closing(Session(settings.snowflake)) as other:
         other.execute("BEGIN")
         other.execute(f"UPDATE {settings.snowflake.database}.medallion.publication_head SET locked = locked + 1")
-        with pytest.raises(ConflictError) as refused:
-            publish(impatient, Contracts(one))
-    assert refused.value.exit_code == 4
-    assert {row[1] for row in rows(settings, one)} == {1}
-    assert publish(settings, Contracts(one)).sequence == 2
+        with monkeypatch.context() as patched:
+            patched.setattr("medallion.publish.snowflake.LOCK_WAIT_S", 0.3)
+            with pytest.raises(ConflictError) as refused:
+                publish(impatient, Contracts(one))
+        assert refused.value.exit_code == 4
+        assert {row[1] for row in rows(settings, one)} == {1}
+        threading.Timer(1.0, other.close).start()
+        assert publish(settings, Contracts(one)).sequence == 2
+    assert {row[1] for row in rows(settings, one)} == {2}
 
 
 def _publish(settings: Settings, contracts: Contracts, barrier: Any, results: Any) -> None:
@@ -130,7 +132,7 @@ def test_two_processes_publish_at_once_and_it_happens_once(settings: Settings, l
     processes = multiprocessing.get_context("spawn")
     barrier, results = processes.Barrier(3), processes.Queue()
     published = []
-    for round_ in range(3):
+    for round_ in range(2):
         published.append(lake.commit({one: version(round_, 2000), two: version(round_, 10)}))
         both = [processes.Process(target=_publish, args=(settings, contracts, barrier, results)) for _ in range(2)]
         for each in both:

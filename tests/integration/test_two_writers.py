@@ -27,7 +27,7 @@ from medallion.lakehouse.run import Run
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
 from medallion.settings import Settings
-from tests.toy_domains import Toys, deliver, pair
+from tests.toy_domains import Toys, deliver, pair, quick
 from tests.two_processes import Process, processes
 
 ROUNDS = 20
@@ -145,7 +145,7 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def workers(stack: Settings) -> Iterator[list[Process]]:
-    with processes(_work, [(stack,), (stack,)]) as workers:
+    with processes(_work, [(quick(stack),)] * 2) as workers:
         yield workers
 
 

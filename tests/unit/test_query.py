@@ -58,7 +58,7 @@ def test_json_loses_nothing() -> None:
             "day": [date(1905, 3, 1), None],
             "local": [datetime(2013, 1, 1, 2, 3, 4, 5), None],
             "instant": pa.array([datetime(2013, 1, 1, tzinfo=UTC), None], pa.timestamp("us", tz="UTC")),
-            "text": ["Zürich \"\n", ""],
+            "text": ['Zürich "\n', ""],
             "bytes": [b"\x00\xff", b""],
             "nested": [{"list": [Decimal("1.5"), None]}, None],
             "flag": [True, False],

@@ -1,0 +1,178 @@
+"""The shape of the code base: what may import what, who changes main, and one name in four places."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from operations_rows import CONTRACTS, PLANTED, SOUND
+
+from medallion import domain
+from medallion.settings import ROOT, Settings
+
+PACKAGE = ROOT / "medallion"
+MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo"}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported anywhere in a file, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from inner & NAMES or {node.module}
+
+
+def within(name: str, *allowed: str) -> bool:
+    return any(name == each or name.startswith(f"{each}.") for each in allowed)
+
+
+def own(tree: ast.AST) -> set[str]:
+    return {name for name in imported(tree) if within(name, "medallion", "jobs", "flows", "tests", "bench", "scripts")}
+
+
+# ── arrows ────────────────────────────────────────────────────────────────────────────────────────
+def test_the_lakehouse_imports_only_settings_errors_and_contract() -> None:
+    allowed = ("medallion.lakehouse", "medallion.settings", "medallion.errors", "medallion.contract")
+    for path in (PACKAGE / "lakehouse").glob("*.py"):
+        strange = {name for name in own(MODULES[path]) if name != "medallion" and not within(name, *allowed)}
+        assert not strange, path
+
+
+def test_the_package_imports_nothing_that_composes_it() -> None:
+    for path, tree in MODULES.items():
+        assert not {name for name in own(tree) if not within(name, "medallion")}, path
+        if name_of(path) not in COMPOSERS:
+            assert not own(tree) & COMPOSERS, path
+
+
+def test_transforms_import_only_pyspark() -> None:
+    for path in (PACKAGE / "domains").rglob("*.py"):
+        assert not {name for name in imported(MODULES[path]) if not within(name, "pyspark", "__future__")}, path
+
+
+def test_jobs_are_one_call() -> None:
+    for path in sorted((ROOT / "jobs").glob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        assert own(tree) == {"medallion.job"}, path
+        assert len(tree.body) == 3, path  # docstring, import, call
+
+
+def test_the_command_line_starts_without_what_is_heavy() -> None:
+    heavy = (
+        "pyspark",
+        "snowflake",
+        "pyiceberg",
+        "pyarrow",
+        "duckdb",
+        "pandas",
+        "pynessie",
+        "minio",
+        "psycopg",
+        "httpx",
+        "rich.table",
+    )
+    program = f"import sys, medallion.cli; print(*[m for m in {heavy} if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
+
+
+# ── main changes in one place ─────────────────────────────────────────────────────────────────────
+def calls(tree: ast.AST, method: str) -> Iterator[tuple[str, ast.Call]]:
+    """(function that calls, call) of every call of a method of this name."""
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method:
+                yield function.name, node
+
+
+def test_main_is_changed_by_one_function() -> None:
+    commits = {
+        (path.relative_to(PACKAGE).as_posix(), function, ast.unparse(call))
+        for path, tree in MODULES.items()
+        for function, call in calls(tree, "commit")
+        if "nessie" in ast.unparse(call.func)
+    }
+    assert commits == {
+        ("lakehouse/merge.py", "send", "nessie.commit(h0, body)"),
+        ("lakehouse/catalog.py", "_commit_to_branch", "nessie.commit(branch, commit_body(operations, 'create tables', {}))"),
+    }
+    catalog = MODULES[PACKAGE / "lakehouse" / "catalog.py"]
+    onto = [
+        ast.unparse(node.args[1])
+        for node in ast.walk(catalog)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_commit_to_branch"
+    ]
+    assert onto == ["Reference(run.branch, run.h0.hash)"]
+
+
+def test_nobody_else_speaks_of_commits_to_the_server() -> None:
+    for path, tree in MODULES.items():
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        if path.name != "nessie.py" or path.parent.name != "lakehouse":
+            assert not {text for text in texts if "history/commit" in text or "history/merge" in text}, path
+        assert not {function for function, _ in calls(tree, "assign_branch")}, path
+
+
+def test_a_merge_is_asked_for_by_runs_and_by_nobody_else() -> None:
+    who = {
+        name_of(path)
+        for path, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("merge", "send")
+    }
+    assert who == {"medallion.pipeline", "medallion.lakehouse.catalog", "medallion.lakehouse.merge", "medallion.recovery"}
+
+
+# ── one name, four places ─────────────────────────────────────────────────────────────────────────
+def test_a_dataset_has_contract_transform_planted_rows_and_test_of_one_name() -> None:
+    domains = domain.load(Settings())
+    operations = {d: c for d, c in domains.contracts.items() if c.domain == "operations"}
+    assert set(operations) == set(CONTRACTS) == set(SOUND) == set(PLANTED)
+    tests = {layer: (ROOT / "tests" / "unit" / f"test_operations_{layer}.py").read_text("utf-8") for layer in ("silver", "gold")}
+    for dataset, contract in operations.items():
+        assert contract.path.name == f"{contract.layer}.{contract.name}.odcs.yaml"
+        if contract.layer == "bronze":
+            assert dataset not in domains.transforms
+            continue
+        transform = domains.transforms[dataset]
+        assert transform.function.__name__ == contract.name
+        assert transform.function.__doc__, f"{dataset} says nothing of what it makes"
+        module = ast.parse(tests[contract.layer])
+        named = {node.name for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
+        assert any(name.startswith(f"test_{contract.name}") for name in named), f"{dataset} has no test of its name"
+
+
+# ── rooms ─────────────────────────────────────────────────────────────────────────────────────────
+FILES = [p for folder in ("medallion", "jobs", "scripts", "tests", "bench") for p in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_no_module_is_an_attic() -> None:
+    attics = {"utils", "util", "common", "helpers", "helper", "core", "base", "manager", "misc"}
+    assert not [path for path in FILES if attics & {path.stem, *path.relative_to(ROOT).parts[:-1]}]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_a_file_is_one_room(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 350
+    assert len(path.relative_to(ROOT).parts) <= 4
+    if path.name == "__init__.py":
+        body = ast.parse(path.read_text("utf-8")).body
+        assert all(isinstance(node, ast.Import | ast.ImportFrom | ast.Expr | ast.Assign) for node in body), (
+            "only a public surface"
+        )
