@@ -26,7 +26,8 @@ def demo(settings: Settings, report: Report) -> None:
 
     report("1/6  the stack: PostgreSQL, MinIO, Nessie, a Snowflake endpoint")
     settings = stack.up(settings, lambda line: report(f"     {line}"))
-    with Lake(settings) as lake:
+    small = settings.model_copy(update={"spark": settings.spark.model_copy(update={"jit": "quick"})})
+    with Lake(small) as lake:
 
         def inner(line: str) -> None:
             report(f"     {line}")

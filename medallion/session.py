@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medallion.settings import Settings
@@ -22,6 +24,9 @@ _COMMON = {
 }
 
 
+_QUICK = "-XX:TieredStopAtLevel=1"
+
+
 def local(name: str = "medallion") -> SparkSession:
     """A session without catalogs, for transforms on frames made by hand (unit tests, notebooks)."""
     return _build(name, {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "2", "spark.ui.enabled": "false"})
@@ -38,7 +43,20 @@ def start(settings: Settings, name: str = "medallion") -> SparkSession:
     }
     if settings.spark.master or not _submitted_with_master():
         conf["spark.master"] = settings.spark.master or "local[2]"
-    return _build(name, conf | settings.spark.conf)
+    return _build(name, conf | settings.spark.conf, quick=settings.spark.jit == "quick")
+
+
+def _as_activated(quick: bool) -> None:
+    """Give a JVM that we start the environment that activation would: Java, memory, its class archive.
+    One that spark-submit has started is as it is."""
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        return
+    path = Path(sys.prefix) / "spark.env"
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        os.environ.setdefault(*line.split("=", 1))
+    options = os.environ.get("SPARK_SUBMIT_OPTS", "")
+    if quick and _QUICK not in options:
+        os.environ["SPARK_SUBMIT_OPTS"] = f"{options} {_QUICK}".strip()
 
 
 def _submitted_with_master() -> bool:
@@ -50,9 +68,10 @@ def _submitted_with_master() -> bool:
     return SparkConf().get("spark.master", "local[*]") != "local[*]"
 
 
-def _build(name: str, conf: dict[str, str]) -> SparkSession:
+def _build(name: str, conf: dict[str, str], *, quick: bool = False) -> SparkSession:
     from pyspark.sql import SparkSession
 
+    _as_activated(quick)
     builder = SparkSession.builder.appName(name)
     for key, value in (_COMMON | {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"} | conf).items():
         builder = builder.config(key, value)

@@ -166,7 +166,7 @@ def minio() -> None:
 
 
 def archives() -> None:
-    """Run one small job on the real servers, and keep the classes that the JVMs loaded."""
+    """Run one day on the real servers, and keep the classes that the JVMs loaded."""
     for left in FOLDER.glob("warm-up-*"):  # of one that was killed
         shutil.rmtree(left)
     java_home = subprocess.run(
@@ -217,7 +217,7 @@ def main() -> int:
         Step("spark", "jars next to Spark's", placed, [spark_and_java], after=["jars"], behind=["environment"],
              results=[spark / "jars" / "medallion.jars"]),
         Step("archives", "a first job, so that later ones start faster; a minute", archives,
-             [str(JAVA), activation.java_version(JAVA), scripts / "warm_up.py", scripts / "warm_up_job.py"],
+             [str(JAVA), activation.java_version(JAVA), scripts / "warm_up.py"],
              after=["spark"], behind=["package", "minio"],
              results=[VENV / "spark.jsa", SERVERS / "nessie.jsa"], optional=True),
         Step("activation", "plain spark-submit works after `. .venv/bin/activate`", activate,

@@ -1,4 +1,4 @@
-"""Run one small job on a throw-away stack, and keep the classes that its JVMs loaded.
+"""Run the real pipeline over one day on a throw-away stack, and keep the classes that its JVMs loaded.
 
 `python scripts/warm_up.py <environment>` writes `<environment>/spark.jsa` for Spark and
 `<environment>/servers/nessie.jsa` for Nessie. The environment's variables for Spark must be set.
@@ -12,11 +12,15 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
+from medallion.landing import land
 from medallion.services import nessie, process, stack
 from medallion.services.state import State, read
-from medallion.settings import load
+from medallion.settings import ROOT, load
+
+DAY = date(2013, 1, 1)
 
 
 def start_recording(state: State, archive: Path) -> process.Identity:
@@ -54,8 +58,9 @@ def main() -> None:
             recording = start_recording(state, new / "nessie.jsa")
             options = f'-XX:ArchiveClassesAtExit="{new / "spark.jsa"}" {os.environ["SPARK_SUBMIT_OPTS"]}'
             submit = shutil.which("spark-submit") or "spark-submit"
-            job = Path(__file__).with_name("warm_up_job.py")
-            subprocess.run([submit, str(job), str(new)], check=True, env=os.environ | {"SPARK_SUBMIT_OPTS": options})
+            land(load(), DAY)
+            job = [submit, str(ROOT / "jobs" / "pipeline.py"), "--date", DAY.isoformat(), "--no-publish"]
+            subprocess.run(job, check=True, env=os.environ | {"SPARK_SUBMIT_OPTS": options})
             process.stop(recording, patience_s=60)
             for archive, place in (("nessie.jsa", environment / "servers"), ("spark.jsa", environment)):
                 (new / archive).chmod(0o644)

@@ -1,8 +1,8 @@
 """Runs at the level of the protocol: real branches, commits and Iceberg rows, and no Spark.
 
-    with ProtocolRuns(settings) as runs:
-        run, judged = runs.written({sales: [{"id": 1}]}, reads={prices})
-        runs.merge(run, judged)
+with ProtocolRuns(settings) as runs:
+    run, judged = runs.written({sales: [{"id": 1}]}, reads={prices})
+    runs.merge(run, judged)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Small domains for tests: contracts and transforms written into a folder, deliveries of a few lines.
 
-    toys = toy_domains.pair(folder, "p1", "q1")         # two domains, each reads the other's silver
-    with Lake(settings, toys.load(settings)) as lake: …
+toys = toy_domains.pair(folder, "p1", "q1")         # two domains, each reads the other's silver
+with Lake(settings, toys.load(settings)) as lake: …
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def pair(folder: Path, first: str, second: str) -> Toys:
         _contract(folder, "bronze", domain, "counts", {"amount": "string"}, expected="daily")
         _contract(folder, "silver", domain, "counts", {"day": "date", "amount": "int"}, kind={"kind": "date"})
         columns = {"day": "date", "own": "bigint", "other": "bigint"}
-        _contract(folder, "gold", domain, "balance", columns, kind={"kind": "date", "column": "day"}, key=("day",))
+        _contract(folder, "gold", domain, "balance", columns, kind={"kind": "date", "column": "day"})
     return Toys((str(folder / first), str(folder / second)))
 
 
@@ -108,7 +108,7 @@ def _balance(other: str) -> str:
     )
 
 
-_READINGS_SILVER = f'''def sites(bronze_sites: DataFrame) -> DataFrame:
+_READINGS_SILVER = f"""def sites(bronze_sites: DataFrame) -> DataFrame:
     return bronze_sites.select("site", "name", {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"))
 
 
@@ -117,8 +117,8 @@ def readings(bronze_readings: DataFrame, sites: DataFrame) -> DataFrame:
         F.col("_logical_date").alias("day"), "site", "name", F.col("value").cast("int").alias("value"),
         {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"),
     )
-'''
-_READINGS_GOLD = '''def daily(readings: DataFrame) -> DataFrame:
+"""
+_READINGS_GOLD = """def daily(readings: DataFrame) -> DataFrame:
     return readings.groupBy("day", "name").agg(F.count("*").alias("readings"), F.sum("value").alias("total"))
 
 
@@ -129,7 +129,7 @@ def trailing(readings: DataFrame) -> DataFrame:
 
 def total(readings: DataFrame) -> DataFrame:
     return readings.groupBy("name").agg(F.sum("value").alias("total"))
-'''
+"""
 
 
 def _write(folder: Path, layer: str, transforms: str) -> None:
@@ -155,7 +155,7 @@ def _contract(
         custom["materialisation"] = dict(kind)
     if expected:
         path = f"domain={domain}/{name}/{{year}}/{{month}}/{{day}}/"
-        custom["delivery"] = {"format": "csv", "path": path, "expected": expected}
+        custom["delivery"] = {"format": "csv", "path": path, "expected": expected, "repeats": "file"}
     first = next(iter(columns))
     conditions = dict(bad or {}) | {"without_its_first_column": f"{first} IS NULL"}
     document = {

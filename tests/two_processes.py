@@ -1,9 +1,9 @@
 """Operating-system processes that a test starts, holds at a point, and kills.
 
-    with processes(work, [(settings, "a"), (settings, "b")]) as (a, b):   # work(pipe, settings, name)
-        assert a.hear() == "at the merge"
-        a.say("go")
-        b.kill()                                                         # SIGKILL
+with processes(work, [(settings, "a"), (settings, "b")]) as (a, b):   # work(pipe, settings, name)
+    assert a.hear() == "at the merge"
+    a.say("go")
+    b.kill()                                                         # SIGKILL
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The Snowflake endpoint of the embedded stack: fakesnow's server, its data on disk.
 
 Run as a program of its own: `python -I snowflake_server.py <data folder> <host> <port>`, with the
-user's password in the environment variable `PASSWORD`. In three things it is nearer to Snowflake
+user's password in the environment variable `PASSWORD`. In these things it is nearer to Snowflake
 than fakesnow alone: a wrong password is refused; two transactions that change the same rows get
-an error of their own (000625), not an 'internal error' that clients repeat; and a transaction
-whose client was killed does not hold its rows for ever.
+an error of their own (000625), not an 'internal error' that clients repeat; a transaction whose
+client was killed does not hold its rows for ever; a timestamp that is null arrives as null; and
+neither results nor sessions are kept for ever.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import duckdb
+import fakesnow.arrow
+import pyarrow as pa
 import uvicorn
 from fakesnow.conn import FakeSnowflakeConnection
 from fakesnow.cursor import FakeSnowflakeCursor
@@ -36,6 +39,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+IDLE_SESSION_S = 3600.0
+"""A session that sends nothing for so long is ended."""
+KEPT_RESULTS = 100
+"""How many results can still be fetched by their query's id."""
 IDLE_TRANSACTION_S = 20.0
 """A session that has an open transaction and sends nothing for so long is rolled back and ended."""
 
@@ -46,6 +53,7 @@ _WRONG_PASSWORD = {
     "success": False,
 }
 _execute = FakeSnowflakeCursor.execute
+_timestamps = fakesnow.arrow.timestamp_to_sf_struct
 server = importlib.import_module("fakesnow.server")  # the package has a function of the same name
 
 
@@ -58,6 +66,23 @@ def _execute_with_conflicts(cursor: FakeSnowflakeCursor, *args: Any, **options: 
             raise
         message = f"Another transaction has changed the same rows; roll back and begin again: {error}"
         raise OperationalError(msg=message, errno=625, sqlstate="57014") from error
+
+
+def _timestamps_with_nulls(values: Any) -> Any:
+    """Snowflake's form of timestamps; fakesnow's own turns null into 1970."""
+    made = _timestamps(values)
+    null = values.is_null()
+    mask = null.combine_chunks() if isinstance(null, pa.ChunkedArray) else null
+    return pa.StructArray.from_arrays(made.flatten(), fields=list(made.type), mask=mask)
+
+
+class Results(dict[str, Any]):
+    """Results by query id; the oldest are dropped."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        while len(self) > KEPT_RESULTS:
+            del self[next(iter(self))]
 
 
 class Sessions:
@@ -91,10 +116,13 @@ class Sessions:
         """Look every second, for ever."""
         while True:
             await asyncio.sleep(1)
-            oldest = time.monotonic() - IDLE_TRANSACTION_S
+            now = time.monotonic()
             for token, session in list(server.sessions.items()):
-                if not self.busy[token] and self.used.setdefault(token, oldest + 1) < oldest:
+                idle = now - self.used.setdefault(token, now)
+                if not self.busy[token] and idle > IDLE_TRANSACTION_S:
                     await run_in_threadpool(self._end_if_abandoned, token, session)
+                if not self.busy[token] and idle > IDLE_SESSION_S:
+                    server.sessions.pop(token, None)
             self.used = {token: at for token, at in self.used.items() if token in server.sessions}
 
 
@@ -103,6 +131,8 @@ def application(folder: str, user: str, password: str) -> ASGIApp:
     warehouse = FakeSnow(db_path=folder)
     warehouse.duck_conn.execute("SET GLOBAL memory_limit = '1GB'")
     setattr(server, "shared_fs", warehouse)  # noqa: B010 (mypy knows no attributes of it)
+    warehouse.results_cache = Results()
+    setattr(fakesnow.arrow, "timestamp_to_sf_struct", _timestamps_with_nulls)  # noqa: B010
     setattr(FakeSnowflakeCursor, "execute", _execute_with_conflicts)  # noqa: B010
     logging.getLogger("fakesnow.server").setLevel(logging.WARNING)  # else it logs every statement
 

@@ -122,9 +122,7 @@ def test_a_killed_merge_whose_tables_moved_meanwhile_conflicts(stack: Settings, 
     assert (runs.main().hash, runs.rows(mine)) == (quicker, value(9))
 
 
-def test_without_an_id_every_run_that_was_left_is_ended_and_no_other(
-    stack: Settings, runs: ProtocolRuns, mine: Contract
-) -> None:
+def test_without_an_id_every_run_that_was_left_is_ended_and_no_other(stack: Settings, runs: ProtocolRuns, mine: Contract) -> None:
     parts = open_run(runs.nessie, runs.journal, "test", None, options={recovery.PARTS: True})
     runs.journal.release(parts.id)
     with processes(_work, [(stack, mine, "validated"), (stack, mine, "open"), (stack, mine, "journalled")]) as started:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,17 @@ def test_the_warehouse_answers_and_stays_as_it_is(settings: Settings, lake: Lake
     assert rows(settings, one) == before
     with pytest.raises(UsageError, match="NOPE"):
         query.warehouse(settings, "SELECT nope FROM nope.nope.nope")
+
+
+def test_a_missing_time_stays_missing_in_the_warehouse(settings: Settings, lake: LakeTables, domain: str) -> None:
+    flown = gold("flown", {"id": "bigint", "at": "timestamp", "local_at": "timestamp_ntz"}, domain=domain)
+    moment = datetime(1969, 7, 20, 20, 17, 40, 250_000)
+    lake.commit(
+        {flown: [{"id": 1, "at": moment.replace(tzinfo=UTC), "local_at": moment}, {"id": 2, "at": None, "local_at": None}]}
+    )
+    publish(settings, Contracts(flown))
+    answer = query.warehouse(settings, f"SELECT * FROM {settings.snowflake.database}.{domain}.flown ORDER BY id").to_pylist()
+    assert [(row["at"], row["local_at"]) for row in answer] == [(moment.replace(tzinfo=UTC), moment), (None, None)]
 
 
 def test_a_service_that_is_down_is_named(settings: Settings, domain: str) -> None:

@@ -116,8 +116,6 @@ class Desk:
         deliver(self.settings, self.names[which], "counts", day, ["amount", *map(str, amounts)])
         request = Request(day, domain=self.names[which])
         self.workers[which].say((self.toys, request, hold, self.unchanged))
-        if hold:
-            assert self.workers[which].hear() == hold
         return self.names[which], self.names[1 - which], day, sum(amounts)
 
     def skew(self, chance: random.Random) -> tuple[bool, list[Outcome]]:
@@ -127,7 +125,9 @@ class Desk:
         before = self.books()
         day = chance.choice(DAYS)
         order = chance.sample((0, 1), 2)
-        runs = [self.start(which, day, chance.choice(HOLDS)) for which in order]
+        holds = {which: chance.choice(HOLDS) for which in order}
+        runs = [self.start(which, day, holds[which]) for which in order]
+        assert {which: self.workers[which].hear() for which in order} == holds, "both are forked, none is merged"
         orders = before.after(*runs), before.after(*reversed(runs))
         assert orders[0] != orders[1], "the order shows"
         released = [self.workers[which] for which in chance.sample(order, 2)]
