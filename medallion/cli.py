@@ -33,7 +33,11 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if code == terminal.INTERRUPTED:  # typer keeps a KeyboardInterrupt to itself and returns this
+            raise KeyboardInterrupt
+        if code:
+            raise SystemExit(code)
     except typer.Abort as interrupted:
         raise KeyboardInterrupt from interrupted
     except TyperException as wrong:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import LAYERS, Layer
 from medallion.errors import InputError
-from medallion.terminal import guard, parse_date, reporter, show_json, show_table
+from medallion.terminal import guard, parse_date, reporter, reporter_beside_json, show_json, show_table
 
 if TYPE_CHECKING:
     from medallion.pipeline import Lake
@@ -62,7 +61,7 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
     from medallion.recovery import resume
     from medallion.settings import load
 
-    report = reporter(sys.stderr if options.json else None)
+    report = reporter_beside_json() if options.json else reporter()
     request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish)
     with Lake(load()) as lake:
         for one in resume(lake.nessie, lake.journal):
@@ -95,7 +94,7 @@ def publish(at: str | None, as_json: bool, date: str | None = None) -> None:
                 f"no run of {wanted} was merged: main holds nothing of it to publish",
                 hint=f"`medallion run --date {wanted}` first",
             )
-        shown = publish_gold(lake, reporter(sys.stderr if as_json else None), at)
+        shown = publish_gold(lake, reporter_beside_json() if as_json else reporter(), at)
     if as_json:
         show_json(shown)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +77,12 @@ def _build(name: str, conf: dict[str, str], *, quick: bool = False) -> SparkSess
     builder = SparkSession.builder.appName(name)
     for key, value in (_COMMON | {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"} | conf).items():
         builder = builder.config(key, value)
+    before = signal.getsignal(signal.SIGINT)
     spark = builder.getOrCreate()
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        # Spark's own handler asks the JVM to cancel, on a connection that waits for an answer: an
+        # error of py4j comes of it instead of a KeyboardInterrupt
+        signal.signal(signal.SIGINT, before)
     spark.sparkContext.setLogLevel("ERROR")
     return spark
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -88,13 +89,24 @@ def parse_date(text: str) -> date:
 
 
 def reporter(stream: Any = None) -> Callable[[str], None]:
-    """A function that prints lines with the seconds since it was made; to standard error for `--json`."""
+    """A function that prints lines with the seconds since it was made."""
     began = time.monotonic()
 
     def report(line: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {line}", file=stream or sys.stdout, flush=True)
 
     return report
+
+
+def reporter_beside_json() -> Callable[[str], None]:
+    """A reporter for commands that print JSON: to standard error, or to the log where that is the same.
+
+    `spark-submit` is such a place: it pours a job's standard error into its standard output.
+    """
+    out, err = os.fstat(1), os.fstat(2)
+    if (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino) and not sys.stdout.isatty():
+        return log.info
+    return reporter(sys.stderr)
 
 
 def show_json(value: object) -> None:

@@ -97,7 +97,7 @@ def test_an_interrupted_run_is_marked_and_changes_nothing(
     _nothing_is_left_of(started.pid)
 
     # a process manager ends the JVM of spark-submit itself, which knows only its own code
-    assert started.returncode == 143 if how == "spark-submit, SIGTERM" else 130, told
+    assert started.returncode == (143 if how == "spark-submit, SIGTERM" else 130), told
     assert "Traceback" not in told
     assert shop.state() == before
     run = shop.newest_run()
@@ -108,6 +108,7 @@ def test_an_interrupted_run_is_marked_and_changes_nothing(
     assert (run["logical_date"], run["state"], run["merged_hash"]) == (day, "failed", None)
     if how != "spark-submit, SIGTERM":
         assert run["error"] == "interrupted"
+    if program == "medallion":  # what a job says last is lost with the JVM that passes it on
         assert "interrupted: " in told
         assert "medallion resume" in told
     assert {each.state for each in services.status(shop.settings)} == {"running"}
