@@ -226,7 +226,7 @@ def _ingest(lake: Lake, branch: Branch, run: Run, dataset: str, arrival: Arrival
 
 
 def _one(lake: Lake, run: Run, step: str, report: Report, effect: Callable[[], dict[str, Any]]) -> None:
-    with lake.journal.step(run.id, step) as found:
+    with lake.journal.step(run.id, step) as found, session.speaking_plainly():
         written = effect()
         found |= {k: written[k] for k in ("logical_date", "rows_in", "rows_out", "quarantined", "seconds")}
     run.writes.append(written)

@@ -7,9 +7,12 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medallion.errors import ServiceUnavailable
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +29,15 @@ _COMMON = {
 }
 
 
+_GONE = {
+    "NessieServiceException": "Nessie",
+    "HttpClientException": "Nessie",
+    "SdkClientException": "the object store",
+    "S3Exception": "the object store",
+    "ConnectException": "a server",
+    "Answer from Java side is empty": "Spark's own JVM",
+}
+"""Java classes (and one text of py4j) that mean that a server is gone or refuses us -> which."""
 _QUICK = "-XX:TieredStopAtLevel=1"
 
 
@@ -85,6 +97,27 @@ def _build(name: str, conf: dict[str, str], *, quick: bool = False) -> SparkSess
         signal.signal(signal.SIGINT, before)
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+@contextmanager
+def speaking_plainly() -> Iterator[None]:
+    """Tell a server that is gone apart from a defect: Spark reports both as a Java stack trace.
+
+    Raises: ServiceUnavailable in place of an error whose cause is that a server does not answer.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        for sign, who in _GONE.items():
+            if sign in str(error):
+                raise ServiceUnavailable(
+                    f"{who} stopped answering while Spark was at work ({sign})",
+                    hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong; then run again",
+                ) from error
+        raise
 
 
 def catalog_properties(settings: Settings, ref: str, hash_: str | None = None) -> dict[str, str]:

@@ -71,9 +71,14 @@ def sent(proxy: TcpProxy) -> list[bytes]:
             id="two requests and a reply",
         ),
         pytest.param(
+            [("drop_reply", MERGE_REQUEST, 1), ("drop_reply", LOOK_AT_MAIN, 1)],
+            2,
+            id="the reply and the look at main: the second request is refused, and the commit is found",
+        ),
+        pytest.param(
             [("drop_reply", MERGE_REQUEST, 1), ("drop_reply", LOOK_AT_MAIN, 1), ("drop_reply", MERGE_REQUEST, 2)],
             2,
-            id="every reply: the second request is refused, and the commit is found",
+            id="the replies to both requests and to the look between them",
         ),
         pytest.param([("drop_reply", r"DELETE \S*trees/", 1)], 1, id="the reply to the removal of its branch"),
     ],

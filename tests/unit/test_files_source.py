@@ -6,12 +6,12 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from operations_rows import CONTRACTS
 
 from medallion.errors import InputError
 from medallion.lakehouse.history import Delivered
 from medallion.lakehouse.store import Object
 from medallion.sources.files import Arrival, Found, discover, parse
+from tests.unit.operations_rows import CONTRACTS
 
 AIRLINES = CONTRACTS["bronze.operations.airlines"]  # carrier, name; expected initially
 FLIGHTS = CONTRACTS["bronze.operations.flights"]  # expected daily

@@ -6,10 +6,10 @@ from datetime import date
 
 import pytest
 from chispa import assert_df_equality
-from operations_rows import CANCELLED, SOUND, Row, frame
 from pyspark.sql import DataFrame, SparkSession
 
 from medallion.domains.operations import gold
+from tests.unit.operations_rows import CANCELLED, SOUND, Row, frame
 
 UNKNOWN_AIRPORT = {
     "airport_key": "~unknown", "airport_code": None, "name": "Unknown", "latitude_deg": None,

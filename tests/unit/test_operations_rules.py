@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from operations_rows import CONTRACTS, PLANTED, SOUND, frame
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+
+from tests.unit.operations_rows import CONTRACTS, PLANTED, SOUND, frame
 
 DATASETS = sorted(CONTRACTS)
 

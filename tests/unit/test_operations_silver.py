@@ -6,12 +6,12 @@ from datetime import date, datetime
 
 import pytest
 from chispa import assert_df_equality
-from operations_rows import Row, frame
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion.contract import UNPARSED
 from medallion.domains.operations import silver
+from tests.unit.operations_rows import Row, frame
 
 FLIGHTS = "bronze.operations.flights"
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operations_rows import CONTRACTS, PLANTED, SOUND
 
 from medallion import domain
 from medallion.settings import ROOT, Settings
+from tests.unit.operations_rows import CONTRACTS, PLANTED, SOUND
 
 PACKAGE = ROOT / "medallion"
 MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
