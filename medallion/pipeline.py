@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
@@ -173,7 +173,8 @@ def _attempt(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], 
     except BaseException as error:
         fail(lake.journal, run, _reason(error))
         if not run.writes:
-            lake.nessie.delete_branch(run.branch)  # nothing on it to look at
+            with suppress(ServiceUnavailable):  # nothing on it to look at
+                lake.nessie.delete_branch(run.branch)
         raise
     return _judge_and_merge(lake, run, report)
 
@@ -184,14 +185,16 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
     plan = Plan(lake.settings.s3, lake.domains, contents, selected, request.logical_date)
     arrivals = _discover(lake, run, plan, request, report)
     tasks = {d: plan.tasks(d) for d in selected if d in lake.domains.transforms}
+    # that a table need not be made again was read from its inputs too
+    run.reads |= set(selected).union(*(lake.domains.transforms[d].inputs.values() for d in tasks))
     if not any(arrivals.values()) and not any(tasks.values()):
         return
     branch = lake.branch(run.branch)
     for dataset in selected:
-        if arrivals.get(dataset) or tasks.get(dataset):
-            run.reads |= {dataset} | set(lake.domains.transforms[dataset].inputs.values() if dataset in tasks else ())
-            if added := branch.evolve(lake.domains.contracts[dataset]):
-                run.notes.append(f"{dataset}: added columns {', '.join(added)}")
+        if not arrivals.get(dataset) and not tasks.get(dataset):
+            continue
+        if added := branch.evolve(lake.domains.contracts[dataset]):
+            run.notes.append(f"{dataset}: added columns {', '.join(added)}")
         for arrival in arrivals.get(dataset, ()):
             _one(lake, run, f"write.{dataset}", report, partial(_ingest, lake, branch, run, dataset, arrival))
         for task in tasks.get(dataset, ()):
@@ -211,7 +214,6 @@ def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report
         held = deliveries(lake.settings.s3, plan.contents[dataset], logical_date=of)
         found = discover(lake.store, contract, request.logical_date, held)
         arrivals[dataset] = found.new
-        run.reads.add(dataset)
         run.notes += found.notes
         for note in found.notes:
             report(f"  {note}")

@@ -17,6 +17,7 @@ from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import (
     MAIN,
     CommitConflict,
+    CommitRefused,
     Content,
     Nessie,
     Operation,
@@ -57,6 +58,7 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
 
     Returns: the commit's hash on `main`; None if the run changed nothing, which ends it as `unchanged`.
     Raises: CommitConflict when what the run read or wrote has moved; UsageError for a sealed run;
+        CommitRefused for a request that the catalog cannot take;
         ServiceUnavailable when the outcome could not be learned (`medallion resume` will).
     """
     if run.state != "validated":
@@ -73,7 +75,11 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
     run.state = "merging"
     with journal.step(run.id, "merge.request", operations=len(todo)):
         journal.update(run.id, state="merging", judged_hash=judged.hash, story=run.story() | {"request": body})
-    merged = send(nessie, journal, run.id, run.h0, body)
+    try:
+        merged = send(nessie, journal, run.id, run.h0, body)
+    except CommitRefused:
+        run.state = "validated"  # it is not on main and never will be: the run has failed
+        raise
     journal.update(run.id, state="merged", merged_hash=merged, story=run.story())
     run.state = "merged"  # only now: whoever is interrupted before leaves it to `resume`
     return merged

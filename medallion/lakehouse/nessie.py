@@ -22,7 +22,7 @@ from pynessie.error import NessieException
 from pynessie.model import Branch, is_valid_reference_name
 
 from medallion import settings as settings_module
-from medallion.errors import ServiceUnavailable, UsageError
+from medallion.errors import MedallionError, ServiceUnavailable, UsageError
 
 MAIN = "main"
 NO_ANCESTOR = "2e1cfa82b035c26cbbbdae632cea070514eb8b773f616aaeaf668e2f0be8f10d"
@@ -41,6 +41,10 @@ class CommitConflict(Exception):
     def __init__(self, message: str, keys: tuple[str, ...]) -> None:
         super().__init__(message)
         self.keys = keys
+
+
+class CommitRefused(MedallionError):
+    """The server refused a commit for good (400): it was not applied, and never will be."""
 
 
 class OutcomeUnknown(Exception):
@@ -179,7 +183,8 @@ class Nessie:
         """Send one commit request, exactly as given; see `commit_body`.
 
         Returns: the branch's new hash.
-        Raises: CommitConflict (409); OutcomeUnknown when no answer came or the server failed.
+        Raises: CommitConflict (409); CommitRefused (400); OutcomeUnknown when no answer came or the
+            server failed.
         """
         try:
             answer = self._http.post(f"trees/{_path(onto)}/history/commit", json=body)
@@ -192,6 +197,11 @@ class Nessie:
             conflicts = (details.get("errorDetails") or {}).get("conflicts", [])
             keys = tuple(".".join(c["key"]["elements"]) for c in conflicts if c.get("key"))
             raise CommitConflict(str(details.get("message", answer.text)), keys)
+        if answer.status_code == 400:
+            raise CommitRefused(
+                f"Nessie refused a commit on {onto.name}: {_json(answer).get('message', answer.text)}",
+                hint="that is a defect of medallion; nothing was changed; please report it with the log",
+            )
         if answer.status_code >= 500:
             raise OutcomeUnknown(f"Nessie answered {answer.status_code} to a commit on {onto.name}")
         self._check(answer)

@@ -9,12 +9,15 @@ from multiprocessing.connection import Connection
 
 import pytest
 
+from medallion.domain import Domains
 from medallion.errors import UsageError
+from medallion.lakehouse import merge as merge_module
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import RUN_PROPERTY, operations
-from medallion.lakehouse.nessie import CommitConflict, Nessie
+from medallion.lakehouse.nessie import CommitConflict, CommitRefused, Content, Nessie, Operation
 from medallion.lakehouse.run import fail
+from medallion.pipeline import Lake, merge_run
 from medallion.settings import Settings
 from tests.lake_tables import gold
 from tests.protocol_runs import VALUE, ProtocolRuns
@@ -164,6 +167,24 @@ def test_a_sealed_run_is_refused(runs: ProtocolRuns, domain: str, state: str) ->
 
     assert runs.main().hash == before
     assert runs.nessie.reference(run.branch) == judged, "the branch is kept"
+
+
+def test_a_request_that_the_catalog_cannot_take_fails_the_run_for_good(
+    runs: ProtocolRuns, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = gold("mine", VALUE, domain=domain)
+    run = runs.handed_over({mine: value(1)})
+    before = runs.main()
+
+    def keep_the_id(base: dict[str, Content], judged: dict[str, Content], reads: set[str]) -> list[Operation]:
+        return [Operation("PUT", mine.dataset, judged[mine.dataset])]  # new to main, yet with an id
+
+    monkeypatch.setattr(merge_module, "operations", keep_the_id)
+    with Lake(runs.settings, Domains({}, {})) as lake, pytest.raises(CommitRefused, match="Nessie refused a commit on main"):
+        merge_run(lake, run.id, report=lambda line: None)
+
+    assert runs.main() == before
+    assert runs.state(run) == "failed"
 
 
 def _create(pipe: Connection, settings: Settings, domain: str, names: list[str]) -> None:

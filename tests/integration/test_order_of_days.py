@@ -97,6 +97,18 @@ def in_order(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ro
         return diary.tables()
 
 
+def test_a_run_names_what_it_only_looked_at_too(diary: Diary) -> None:
+    """That reference data need not be made again was read from it: the merge must see it move."""
+    diary.sites(D1, SITES)
+    diary.readings(D1)
+    diary.run(D1)
+    diary.readings(D2)
+    outcome = diary.run(D2)
+    assert {write["dataset"] for write in outcome.writes}.isdisjoint({f"silver.{diary.name}.sites"})
+    reads = set(diary.lake.journal.run(outcome.run_id)["story"]["reads"])
+    assert reads == set(diary.lake.domains.contracts)
+
+
 @pytest.fixture(scope="module")
 def corrected_in_order(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """The tables when only the right files ever came, in order: the second day's, and new sites on the third."""
