@@ -26,7 +26,7 @@ def demo(settings: Settings, report: Report) -> None:
 
     report("1/6  the stack: PostgreSQL, MinIO, Nessie, a Snowflake endpoint")
     settings = stack.up(settings, lambda line: report(f"     {line}"))
-    small = settings.model_copy(update={"spark": settings.spark.model_copy(update={"jit": "quick"})})
+    small = settings.model_copy(update={"spark": settings.spark.model_copy(update={"small": True})})
     with Lake(small) as lake:
 
         def inner(line: str) -> None:

@@ -38,6 +38,12 @@ _GONE = {
     "Answer from Java side is empty": "Spark's own JVM",
 }
 """Java classes (and one text of py4j) that mean that a server is gone or refuses us -> which."""
+_SMALL = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+}
+"""For a few rows, generating and compiling code takes longer than running without it."""
 _QUICK = "-XX:TieredStopAtLevel=1"
 
 
@@ -55,9 +61,11 @@ def start(settings: Settings, name: str = "medallion") -> SparkSession:
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         "spark.ui.enabled": str(settings.spark.ui).lower(),
     }
+    if settings.spark.small:
+        conf |= _SMALL
     if settings.spark.master or not _submitted_with_master():
         conf["spark.master"] = settings.spark.master or "local[2]"
-    return _build(name, conf | settings.spark.conf, quick=settings.spark.jit == "quick")
+    return _build(name, conf | settings.spark.conf, quick=settings.spark.small)
 
 
 def _as_activated(quick: bool) -> None:

@@ -70,12 +70,14 @@ def _log_to_file() -> None:
 
     folder = load().home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, RotatingFileHandler)]:
+        root.removeHandler(old)  # of an earlier command in this process, perhaps with another home
+        old.close()
     handler = RotatingFileHandler(folder / "medallion.log", maxBytes=5_000_000, backupCount=3, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    if not any(isinstance(h, RotatingFileHandler) for h in root.handlers):
-        root.addHandler(handler)
-        root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
     for chatty in ("snowflake", "httpx", "httpcore", "py4j", "pyiceberg", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

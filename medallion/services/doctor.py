@@ -112,7 +112,7 @@ def _jar_folder() -> Path:
 
 def _jars() -> str:
     folder = _jar_folder()
-    wanted = ("iceberg-spark-runtime-*.jar", "iceberg-aws-bundle-*.jar", "hadoop-aws-*.jar")
+    wanted = ("iceberg-spark-runtime-*.jar", "iceberg-aws-bundle-*.jar")
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
         raise _NotWellError(f"missing in {folder}: {', '.join(absent)}")

@@ -29,6 +29,11 @@ from medallion.settings import BUCKETS, ROOT, Ports, Settings
 from tests.conftest import new_home
 
 
+def settings_of_a_new_home() -> Settings:
+    """Whatever home the environment names: other tests' stack may be in it."""
+    return Settings().model_copy(update={"home": new_home()})
+
+
 @dataclass
 class Own:
     """A stack of this file's own, so that others do not feel what is done to it."""
@@ -62,7 +67,7 @@ class Own:
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Own]:
-    own = Own(Settings(home=new_home()))
+    own = Own(settings_of_a_new_home())
     try:
         own.up()
         yield own
@@ -221,7 +226,7 @@ def test_a_fixed_port_that_is_taken(own: Own) -> None:
 
 def test_two_starts_at_once_and_a_port_that_others_took() -> None:
     """Also: everything can be stopped, and stopping twice says that nothing ran."""
-    settings = Settings(home=new_home())
+    settings = settings_of_a_new_home()
     words = [sys.executable, "-m", "medallion.services"]
     environment = dict(os.environ) | {"MEDALLION_HOME": str(settings.home)}
     state = None
@@ -257,7 +262,7 @@ def test_two_starts_at_once_and_a_port_that_others_took() -> None:
 
 
 def test_a_guarded_stack_ends_with_its_guard() -> None:
-    settings = Settings(home=new_home())
+    settings = settings_of_a_new_home()
     environment = dict(os.environ) | {"MEDALLION_HOME": str(settings.home)}
     program = (
         "import os, time\nfrom medallion.services import stack\nfrom medallion.settings import load\n"
