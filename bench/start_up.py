@@ -2,9 +2,9 @@
 
 Three variants in turn, on a stack of their own, each ingesting a day of its own:
 
-- `ours`: the activated environment, as a user has it (jars on the class path, class-data archive);
+- `ours`: the activated environment, as a user has it (jars on the class path, class-data archive, JVM options);
 - `no archive`: the same without the archive;
-- `plain`: without the archive, Iceberg's jars handed over with `--jars`, as Spark's documentation has it.
+- `plain`: neither archive nor options, Iceberg's jars handed over with `--jars`, as Spark's documentation has it.
 
 Times are of the whole process, wall clock, medians; the ratios are of medians.
 """
@@ -50,6 +50,7 @@ def measure(rounds: int) -> None:
                 if variant != "ours":
                     used["SPARK_SUBMIT_OPTS"] = " ".join(o for o in used["SPARK_SUBMIT_OPTS"].split() if "Share" not in o)
                 if variant == "plain":
+                    used["SPARK_SUBMIT_OPTS"] = " ".join(o for o in used["SPARK_SUBMIT_OPTS"].split() if o.startswith("-D"))
                     used["SPARK_HOME"] = str(plain)
                     command += ["--jars", ",".join(str(jar) for jar in iceberg)]
                 began = time.monotonic()

@@ -196,11 +196,13 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
         if added := branch.evolve(lake.domains.contracts[dataset]):
             run.notes.append(f"{dataset}: added columns {', '.join(added)}")
         for arrival in arrivals.get(dataset, ()):
-            _one(lake, run, f"write.{dataset}", report, partial(_ingest, lake, branch, run, dataset, arrival))
+            rows = sum(one.rows for one in plan.deliveries(dataset))  # its history too, for repeated rows
+            _one(lake, run, f"write.{dataset}", report, rows, partial(_ingest, lake, branch, run, dataset, arrival))
         for task in tasks.get(dataset, ()):
             if gate.refusals(run.writes):  # what the gate will refuse is not built upon
                 return
-            _one(lake, run, f"write.{dataset}", report, partial(make, branch, lake.domains, plan, task, run.id))
+            rows = plan.rows_read(dataset, task.date)
+            _one(lake, run, f"write.{dataset}", report, rows, partial(make, branch, lake.domains, plan, task, run.id))
 
 
 def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report) -> dict[str, list[Arrival]]:
@@ -227,16 +229,17 @@ def _ingest(lake: Lake, branch: Branch, run: Run, dataset: str, arrival: Arrival
     return ingest(branch, lake.domains.contracts[dataset], run.id, arrival)
 
 
-def _one(lake: Lake, run: Run, step: str, report: Report, effect: Callable[[], dict[str, Any]]) -> None:
-    with lake.journal.step(run.id, step) as found, session.speaking_plainly():
+def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Callable[[], dict[str, Any]]) -> None:
+    sized = session.sized(lake.spark(), lake.settings, rows)
+    with lake.journal.step(run.id, step) as found, session.speaking_plainly(), sized:
         written = effect()
         found |= {k: written[k] for k in ("logical_date", "rows_in", "rows_out", "quarantined", "seconds")}
     run.writes.append(written)
     run.save(lake.journal)
     of = f" {written['logical_date']}" if written["logical_date"] else ""
     put_aside = f", {written['quarantined']} quarantined" if written["quarantined"] else ""
-    rows = f"{written['rows_in']} rows in, {written['rows_out']} out{put_aside}"
-    report(f"  {written['dataset']}{of}: {rows} ({written['seconds']:.1f} s)")
+    counted = f"{written['rows_in']} rows in, {written['rows_out']} out{put_aside}"
+    report(f"  {written['dataset']}{of}: {counted} ({written['seconds']:.1f} s)")
 
 
 def _judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:

@@ -61,8 +61,6 @@ def start(settings: Settings, name: str = "medallion") -> SparkSession:
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         "spark.ui.enabled": str(settings.spark.ui).lower(),
     }
-    if settings.spark.small:
-        conf |= _SMALL
     if settings.spark.master or not _submitted_with_master():
         conf["spark.master"] = settings.spark.master or "local[2]"
     return _build(name, conf | settings.spark.conf, quick=settings.spark.small)
@@ -105,6 +103,25 @@ def _build(name: str, conf: dict[str, str], *, quick: bool = False) -> SparkSess
         signal.signal(signal.SIGINT, before)
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+@contextmanager
+def sized(spark: SparkSession, settings: Settings, rows: int) -> Iterator[None]:
+    """Tune the session for a piece of work over about so many rows, and put it back."""
+    if rows > settings.spark.small_rows:
+        yield
+        return
+    before = {key: spark.conf.get(key, None) for key in _SMALL}
+    for key, value in _SMALL.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key, old in before.items():
+            if old is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, old)
 
 
 @contextmanager

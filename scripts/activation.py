@@ -13,6 +13,12 @@ from pathlib import Path
 
 _BEGIN, _END = "# >>> medallion >>>", "# <<< medallion <<<"
 _HOOK = "    if command -v _medallion_restore >/dev/null 2>&1 ; then _medallion_restore ; fi  # medallion"
+_LATE_C2 = (  # ten times the defaults: short jobs are not slowed by the optimising compiler, long ones still get it
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=6000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:Tier4BackEdgeThreshold=400000",
+)
 _BLOCK = """
 _medallion_set () {
     eval "_MEDALLION_HAD_$1=\\${$1+yes} _MEDALLION_OLD_$1=\\${$1-}"
@@ -62,7 +68,7 @@ def find_java() -> Path | None:
 
 def variables(venv: Path, root: Path, java: Path, archive: Path | None) -> dict[str, str]:
     """What `spark-submit` needs. Without `archive` the JVM is started without its loaded classes."""
-    options = [f'-Dlog4j2.configurationFile="{(root / "spark-submit" / "log4j2.properties").as_uri()}"']
+    options = [f'-Dlog4j2.configurationFile="{(root / "spark-submit" / "log4j2.properties").as_uri()}"', *_LATE_C2]
     if archive:  # JVM messages on standard output would spoil the results of commands
         options += [f'-XX:SharedArchiveFile="{archive}"', "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"]
     library = f"python{sys.version_info[0]}.{sys.version_info[1]}"

@@ -112,9 +112,18 @@ def made(s3: S3, content: Content) -> dict[date | None, Made]:
 
 def added_records(s3: S3, content: Content) -> int:
     """`added-records` of the current snapshot: how many rows the last write really wrote."""
+    return _counted(s3, content, "added-records")
+
+
+def total_records(s3: S3, content: Content) -> int:
+    """`total-records` of the current snapshot: how many rows the table holds."""
+    return _counted(s3, content, "total-records")
+
+
+def _counted(s3: S3, content: Content, figure: str) -> int:
     if content["snapshotId"] in (-1, None):
         return 0
     snapshot = open_static(s3, content).metadata.current_snapshot()
     if snapshot is None or snapshot.summary is None:
         return 0
-    return int(snapshot.summary.get("added-records") or 0)
+    return int(snapshot.summary.get(figure) or 0)

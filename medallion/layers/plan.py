@@ -17,7 +17,7 @@ from functools import cache
 
 from medallion.contract import Contract
 from medallion.domain import Domains
-from medallion.lakehouse.history import Delivered, Made, deliveries, made
+from medallion.lakehouse.history import Delivered, Made, deliveries, made, total_records
 from medallion.lakehouse.nessie import Content
 from medallion.settings import S3
 
@@ -111,6 +111,20 @@ class Plan:
         if when is None or not self.by_date(input_):
             return [None]
         return [when - timedelta(days=back) for back in reversed(range(contract.materialisation.days))]
+
+    def rows(self, dataset: str, when: date | None) -> int:
+        """About how many rows a dataset has for a date (None: for all), or will have after this run."""
+        contract = self.domains.contracts[dataset]
+        if contract.layer == "bronze":
+            return sum(one.rows for one in self.counting(dataset, when))
+        below = self.rows_read(dataset, when)
+        return below if when is not None else max(below, total_records(self.s3, self.contents[dataset]))
+
+    def rows_read(self, dataset: str, when: date | None) -> int:
+        """About how many rows the transform of a dataset reads for a date."""
+        contract = self.domains.contracts[dataset]
+        inputs = self.domains.transforms[dataset].inputs.values()
+        return sum(self.rows(i, d) for i in inputs for d in self.read_dates(contract, i, when))
 
     def _stale(self, dataset: str, when: date | None) -> bool:
         old, new = self.made(dataset).get(when), self._wanted(dataset, when)
