@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
 Layer = Literal["bronze", "silver", "gold"]
 LAYERS: tuple[Layer, ...] = ("bronze", "silver", "gold")
 Severity = Literal["error", "warning"]
+Format = Literal["csv", "json", "parquet"]
+Arrives = Literal["daily", "initial", "increments"]
+SourceKind = Literal["http", "ftp", "jdbc", "delta"]
 
 BRONZE_COLUMNS = {
     "_delivery": "string",
@@ -73,18 +77,50 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """How and when a source hands a bronze dataset over.
+class Origin:
+    """Where a run asks for a delivery that its owner does not bring.
 
-    `path` is the prefix in the zone's bucket with `{year}`, `{month}`, `{day}`; `expected` is
-    `daily`, or `initial`: on the dataset's first day, later only when something changed.
+    `endpoint` is a name under the setting `sources`, which has its address and secrets; `address` is
+    what to ask for there: a path (http, ftp), with `{year}`, `{month}`, `{day}`, and `{part}` where
+    the delivery has parts; or a table (jdbc, delta).
     """
 
-    format: Literal["csv"]
+    kind: SourceKind
+    endpoint: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How and when a bronze dataset is handed over.
+
+    `path` is the prefix in the zone's bucket with `{year}`, `{month}`, `{day}`: what is delivered lies
+    there, as it came; `format` and `compression` say how it is read, `records` where in a JSON
+    document the list of rows stands. `expected` is
+    - `daily`: one delivery for each date; the newest of a date counts;
+    - `initial`: reference data, whole each time: on the first day, later only when something changed;
+      with `parts`, each of these files replaces its own earlier self;
+    - `increments`: what is new since the last one, perhaps nothing; all of them count.
+    """
+
+    format: Format
+    compression: Literal["none", "gzip"]
+    records: str
     path: str
-    expected: Literal["daily", "initial"]
+    expected: Arrives
     null_text: str
     repeats: Literal["file", "history"]
+    parts: tuple[str, ...] = ()
+    source: Origin | None = None
+
+    def folder(self, when: date) -> str:
+        """The prefix of one date in the bucket."""
+        return self.path.format(**date_fields(when))
+
+
+def date_fields(when: date) -> dict[str, str]:
+    """What stands for a date in paths: year, month and day, with leading zeros."""
+    return {"year": f"{when:%Y}", "month": f"{when:%m}", "day": f"{when:%d}"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import ValidationError
 
+from medallion import contract_delivery
 from medallion.contract import (
     BRONZE_COLUMNS,
     LAYERS,
@@ -198,21 +199,4 @@ class _Reader(RuleReader):
     def delivery(self, value: Any, layer: str) -> Delivery | None:
         if layer != "bronze":
             return None
-        place = "customProperties.delivery"
-        if not isinstance(value, dict) or not {"format", "path", "expected"} <= set(value):
-            raise self.refuse(place, "missing", "a bronze dataset says its format, path and when it is expected")
-        if unknown := sorted(set(value) - {"format", "path", "expected", "nullText", "repeats"}):
-            raise self.refuse(place, f"unknown key '{unknown[0]}'", "use format, path, expected, nullText, repeats")
-        value = {"repeats": "history", **value}
-        for key, allowed in (("format", ("csv",)), ("expected", ("daily", "initial")), ("repeats", ("history", "file"))):
-            if value[key] not in allowed:
-                raise self.refuse(f"{place}.{key}", f"'{value[key]}' is unknown", f"use one of {allowed}")
-        if missing := [part for part in ("{year}", "{month}", "{day}") if part not in str(value["path"])]:
-            raise self.refuse(f"{place}.path", f"lacks {', '.join(missing)}", "a day's delivery has a folder of its own")
-        return Delivery(
-            format=value["format"],
-            path=str(value["path"]),
-            expected=value["expected"],
-            null_text=str(value.get("nullText", "")),
-            repeats=value["repeats"],
-        )
+        return contract_delivery.read(value, self.refuse)

@@ -50,6 +50,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--date", required=True, help="the logical date, e.g. 2013-01-05")
     parser.add_argument("--domain", help="only this domain")
     parser.add_argument("--dataset", help="only this dataset, e.g. silver.operations.flights")
+    parser.add_argument("--refetch", action="store_true", help="ask sources again that were asked for this date before")
     parser.add_argument("--run", help="write into this open run instead of one of its own")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     return parser
@@ -62,7 +63,7 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
     from medallion.settings import load
 
     report = reporter_beside_json() if options.json else reporter()
-    request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish)
+    request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish, options.refetch)
     with Lake(load()) as lake:
         for one in resume(lake.nessie, lake.journal):
             if one.before != one.after:

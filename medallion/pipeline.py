@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from medallion import domain as domain_module
 from medallion import evidence, session
-from medallion.contract import LAYERS, Layer
+from medallion.contract import LAYERS, Contract, Layer
 from medallion.domain import Domains
 from medallion.errors import ConflictError, GateRefused, ServiceUnavailable
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.catalog import ensure_tables
-from medallion.lakehouse.history import deliveries
+from medallion.lakehouse.history import Delivered, deliveries
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import merge
 from medallion.lakehouse.nessie import CommitConflict, Nessie
@@ -28,7 +28,9 @@ from medallion.layers.make import make
 from medallion.layers.plan import Plan
 from medallion.quality import gate
 from medallion.settings import Settings
-from medallion.sources.files import Arrival, discover
+from medallion.sources.arrival import Arrival
+from medallion.sources.fetch import fetch
+from medallion.sources.inbox import discover
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,14 +40,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to run: which layers of which datasets, for which logical date; `publish` notes that the
-    caller will publish afterwards, so that `resume` can finish it."""
+    """What to run: which layers of which datasets, for which logical date. `publish` notes that the
+    caller will publish afterwards, so that `resume` can finish it; `refetch` asks sources again that
+    were asked for this date before."""
 
     logical_date: date
     layers: tuple[Layer, ...] = LAYERS
     domain: str | None = None
     dataset: str | None = None
     publish: bool = False
+    refetch: bool = False
 
     @property
     def kind(self) -> str:
@@ -212,16 +216,31 @@ def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report
         contract = lake.domains.contracts[dataset]
         if contract.layer != "bronze":
             continue
-        of = None if plan.whole(dataset) else request.logical_date
+        of = request.logical_date if plan.by_its_date(dataset) else None
         held = deliveries(lake.settings.s3, plan.contents[dataset], logical_date=of)
+        notes = _fetch(lake, run, contract, request, held)
         found = discover(lake.store, contract, request.logical_date, held)
         arrivals[dataset] = found.new
-        run.notes += found.notes
-        for note in found.notes:
+        run.notes += notes + found.notes
+        for note in notes + found.notes:
             report(f"  {note}")
         for arrival in found.new:
             plan.arrived(dataset, arrival.delivered)
     return arrivals
+
+
+def _fetch(lake: Lake, run: Run, contract: Contract, request: Request, held: list[Delivered]) -> list[str]:
+    """Ask the dataset's source: once for a date, unless told to ask again or nothing came of it."""
+    delivery, step = contract.delivery, f"fetch.{contract.dataset}"
+    if delivery is None or delivery.source is None:
+        return []
+    once = delivery.expected != "increments" and not (request.refetch and run.retry_of is None)
+    if once and lake.journal.did(step, request.logical_date, run.retry_of):
+        return []
+    with lake.journal.step(run.id, step) as found, session.speaking_plainly():
+        found["notes"] = fetch(lake.store, lake.settings.sources, contract, request.logical_date, held, lake.spark)
+    notes: list[str] = found["notes"]
+    return notes
 
 
 def _ingest(lake: Lake, branch: Branch, run: Run, dataset: str, arrival: Arrival) -> dict[str, Any]:

@@ -117,6 +117,21 @@ class Runs(_Part):
     conflict_retries: int = 5
 
 
+class Source(_Part):
+    """An endpoint that deliveries are asked for: the contracts name it (`delivery.source.endpoint`).
+
+    `url` is `http(s)://…`, `ftp://host:port`, `jdbc:…` or, for Delta, the folder that holds the tables.
+    What may pass (no answer, a 500) is asked again up to `tries` times, first after `first_wait_s`.
+    """
+
+    url: str
+    user: str | None = None
+    password: SecretStr | None = None
+    timeout_s: float = 30.0
+    tries: int = 4
+    first_wait_s: float = 0.5
+
+
 class Ports(_Part):
     """Ports of the embedded stack; 0 chooses a free one, which is kept from then on."""
 
@@ -141,6 +156,7 @@ class Settings(BaseSettings):
     postgres: Postgres = Postgres()
     snowflake: Snowflake = Snowflake()
     spark: Spark = Spark()
+    sources: dict[str, Source] = Field(default_factory=dict)
     runs: Runs = Runs()
     ports: Ports = Ports()
 
@@ -217,7 +233,7 @@ def _refuse_unknown_variables() -> None:
     for name in sorted(os.environ):
         upper = name.upper()
         if upper.startswith("MEDALLION_") and upper not in allowed:
-            if upper.startswith("MEDALLION_SPARK__CONF__"):
+            if upper.startswith(("MEDALLION_SPARK__CONF__", "MEDALLION_SOURCES__")):
                 continue
             raise SettingsError(
                 f"the environment variable {name} is no setting of medallion",

@@ -183,6 +183,16 @@ class Journal:
         """The steps of a run, in order."""
         return self._all("SELECT * FROM ops.steps WHERE run_id = %s ORDER BY step_id", (run_id,))
 
+    def did(self, step: str, logical_date: date, retry_of: str | None = None) -> bool:
+        """Whether a run of this date that ended well, or the one that is retried, has done a step."""
+        return bool(
+            self._all(
+                "SELECT 1 FROM ops.steps s JOIN ops.runs r USING (run_id) WHERE s.name = %s AND s.outcome = 'done' "
+                "AND r.logical_date = %s AND (r.state IN ('merged', 'published', 'unchanged') OR r.run_id = %s) LIMIT 1",
+                (step, logical_date, retry_of),
+            )
+        )
+
     # ── locks ─────────────────────────────────────────────────────────────────────────────────
     def hold(self, run_id: str) -> bool:
         """Take a run's lock, without waiting. Returns: whether nobody else works on it."""

@@ -10,7 +10,7 @@ from medallion.contract import Contract, Rule
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import DATE_PROPERTY
 from medallion.quality.judge import judge
-from medallion.sources.files import Arrival
+from medallion.sources.arrival import Arrival
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -67,7 +67,7 @@ def _frame(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
     from pyspark.sql import functions as f
 
     delivered, names = arrival.delivered, [column.name for column in contract.columns]
-    text = [f.coalesce(f.col(f"`{name}`"), f.lit("")) for name in names]
+    text = [f.coalesce(f.col(f"`{name}`").cast("string"), f.lit("\x00")) for name in names]  # null is not ''
     rows = branch.spark.createDataFrame(arrival.rows).select(
         *names,
         f.lit(delivered.delivery).alias("_delivery"),

@@ -62,19 +62,27 @@ class Plan:
         self._deliveries[dataset] = sorted([*self.deliveries(dataset), delivered])
 
     def counting(self, dataset: str, when: date | None) -> list[Delivered]:
-        """The deliveries that count downstream: the newest of one date; for None the newest of each
-        date, or, where every delivery is the whole dataset, the newest of all."""
-        newest = {one.logical_date: one for one in self.deliveries(dataset)}
+        """The deliveries that count downstream, of one date or (None) of all: the newest of each date;
+        the newest of each file, where every delivery is the whole dataset; all, where each brings only
+        what is new."""
+        there, delivery = self.deliveries(dataset), self.domains.contracts[dataset].delivery
         if self.whole(dataset):
-            return [newest[max(newest)]] if newest else []
-        if when is not None:
-            return [newest[when]] if when in newest else []
-        return list(newest.values())
+            parts = delivery.parts if delivery else ()
+            return list({one.name if parts else "": one for one in there if not parts or one.name in parts}.values())
+        of_date = [one for one in there if when in (None, one.logical_date)]
+        if delivery is not None and delivery.expected == "increments":
+            return of_date
+        return list({one.logical_date: one for one in of_date}.values())
 
     def whole(self, dataset: str) -> bool:
         """Whether each delivery of a bronze dataset replaces the one before (reference data)."""
         delivery = self.domains.contracts[dataset].delivery
         return delivery is not None and delivery.expected == "initial"
+
+    def by_its_date(self, dataset: str) -> bool:
+        """Whether a run needs to know only of its own date's deliveries to see what is new."""
+        delivery = self.domains.contracts[dataset].delivery
+        return delivery is not None and delivery.expected == "daily"
 
     # ── silver and gold ───────────────────────────────────────────────────────────────────────
     def tasks(self, dataset: str) -> list[Task]:

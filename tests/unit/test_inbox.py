@@ -10,7 +10,9 @@ import pytest
 from medallion.errors import InputError
 from medallion.lakehouse.history import Delivered
 from medallion.lakehouse.store import Object
-from medallion.sources.files import Arrival, Found, discover, parse
+from medallion.sources.arrival import Arrival
+from medallion.sources.csv_format import parse
+from medallion.sources.inbox import Found, discover
 from tests.unit.operations_rows import CONTRACTS
 
 AIRLINES = CONTRACTS["bronze.operations.airlines"]  # carrier, name; expected initially

@@ -1,0 +1,77 @@
+"""Ask the source that a contract names for a delivery, and lay what it gives into the bucket.
+
+What a source gives is held in memory until it is whole and has been read once: then it is put into
+the bucket as one object. So nothing is half landed, and what lies there can be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import TYPE_CHECKING
+
+from medallion.contract import Contract, Delivery, Origin
+from medallion.lakehouse.history import Delivered
+from medallion.lakehouse.store import Store
+from medallion.settings import Source
+from medallion.sources import delta, ftp, http, increments, jdbc
+from medallion.sources.asking import Parcel, endpoint
+from medallion.sources.formats import delivery_of, parse
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Session = Callable[[], "SparkSession"]
+
+
+def fetch(
+    store: Store, sources: dict[str, Source], contract: Contract, logical_date: date, held: list[Delivered], session: Session
+) -> list[str]:
+    """Fetch what a dataset's source has for a date.
+
+    Args:
+        held: what bronze holds of the dataset.
+        session: gives a Spark session, for the kinds that need one.
+    Returns: what happened, for people. Raises: SettingsError if the endpoint is not set;
+        ServiceUnavailable if the source does not answer or refuses us; InputError for what it does
+        not have or what cannot be read.
+    """
+    delivery = delivery_of(contract)
+    if delivery.source is None:
+        return []
+    source = endpoint(sources, contract, delivery.source)
+    notes = []
+    for parcel in _parcels(source, contract, delivery, delivery.source, logical_date, held, session):
+        sha256 = hashlib.sha256(parcel.data).hexdigest()
+        before = max((d for d in held if d.name == parcel.name and d.logical_date <= logical_date), default=None)
+        if before and before.sha256 == sha256:
+            notes.append(f"{contract.dataset}: {parcel.uri}: the same bytes again (sha256 {sha256[:12]}…), skipped")
+            continue
+        parse(contract, Delivered(logical_date, "", parcel.uri, sha256), parcel.data)
+        uri = f"s3://{contract.bucket}/{delivery.folder(logical_date)}{parcel.name}"
+        if not _lies_there(store, contract, uri, parcel.data):
+            store.put(uri, parcel.data, parcel.content_type)
+        notes.append(f"{contract.dataset}: {parcel.uri}: {len(parcel.data)} bytes fetched into {uri}")
+    return notes
+
+
+def _parcels(
+    source: Source, contract: Contract, delivery: Delivery, origin: Origin, when: date, held: list[Delivered], session: Session
+) -> Iterator[Parcel]:
+    match origin.kind:
+        case "http":
+            yield from (http.get(source, contract, origin, when, part) for part in delivery.parts or ("",))
+        case "ftp":
+            yield from (ftp.get(source, contract, origin, when, part) for part in delivery.parts or ("",))
+        case "jdbc":
+            yield jdbc.extract(source, contract, origin, session)
+        case "delta":
+            yield from delta.extract(source, contract, origin, increments.last(d.name for d in held), session)
+
+
+def _lies_there(store: Store, contract: Contract, uri: str, data: bytes) -> bool:
+    """Whether the newest object of that name has these bytes: an earlier run took it, but did not merge."""
+    latest = [o for o in store.versions(contract.bucket, uri.removeprefix(f"s3://{contract.bucket}/")) if o.latest]
+    same_name = [o for o in latest if o.uri.partition("?")[0] == uri and o.bytes == len(data)]
+    return any(store.get(o.uri) == data for o in same_name)

@@ -1,0 +1,59 @@
+"""Rows extracted from a database or a table, kept as Parquet with their types."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medallion.contract import Contract
+from medallion.lakehouse.history import Delivered
+from medallion.sources.arrival import EXTRA, Arrival, arrived, refuse
+
+_ARROW = {
+    "string": pa.string(), "tinyint": pa.int32(), "smallint": pa.int32(), "int": pa.int32(), "bigint": pa.int64(),
+    "float": pa.float32(), "double": pa.float64(), "boolean": pa.bool_(), "date": pa.date32(),
+    "timestamp": pa.timestamp("us", "UTC"), "timestamp_ntz": pa.timestamp("us"), "binary": pa.binary(),
+}  # fmt: skip
+
+
+def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
+    """Read a Parquet file. Raises: InputError for what is no Parquet file, has no row, lost a column, or
+    has one whose values do not fit the contract's type."""
+    try:
+        rows = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise refuse(contract, delivered, f"is no Parquet file: {error}") from error
+    wanted = {column.name: column.type for column in contract.columns}
+    extra = tuple(name for name in rows.column_names if name not in wanted)
+    if lost := [name for name in wanted if name not in rows.column_names]:
+        raise refuse(contract, delivered, f"lacks the columns {', '.join(map(repr, lost))}")
+    if rows.num_rows == 0:
+        raise refuse(contract, delivered, "has no row")
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    for name, type_ in wanted.items():
+        try:
+            columns[name] = rows[name].cast(arrow_type(type_))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise refuse(contract, delivered, f"column '{name}' is {rows[name].type}, not {type_}: {error}") from error
+    values = zip(*(rows[name].cast(pa.string()).to_pylist() for name in extra), strict=True)
+    extras = [list(zip(extra, row, strict=True)) for row in values]
+    columns["_source_row"] = pa.array(range(1, rows.num_rows + 1), pa.int64())
+    columns["_extra"] = pa.array(extras, EXTRA) if extra else pa.nulls(rows.num_rows, EXTRA)
+    return arrived(contract, delivered, pa.table(columns), extra, {})
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Spark SQL's name of a simple type as Arrow's."""
+    if name.startswith("decimal("):
+        precision, scale = name.removeprefix("decimal(").rstrip(")").split(",")
+        return pa.decimal128(int(precision), int(scale))
+    return _ARROW[name]
+
+
+def to_bytes(rows: pa.Table) -> bytes:
+    """Rows as a Parquet file (zstd); the same rows in the same order give the same bytes."""
+    into = io.BytesIO()
+    pq.write_table(rows.combine_chunks(), into, compression="zstd", store_schema=False)
+    return into.getvalue()
