@@ -6,7 +6,7 @@ that it reads, so the transforms are the lineage.
 
 A parameter names a dataset: `<layer>_<name>` in the same domain (`bronze_flights`); plain `<name>`
 in the same layer if it is another dataset there, else in the layer below; `<domain>_<layer>_<name>`
-or `<domain>_<name>` in another domain.
+or `<domain>_<name>` in another domain, whose bronze is nobody else's business.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from typing import TYPE_CHECKING
 
 from medallion import contract_file
 from medallion.contract import LAYERS, Contract, Layer
+from medallion.domain_folders import CONTRACTS, Place, places
 from medallion.errors import ContractError, UsageError
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-BUILT_IN = Path(__file__).parent / "domains"
+RESERVED = (*LAYERS, "medallion", "information_schema")
+"""Names that no domain may have: parameters begin with a layer's, and the warehouse has the others as schemas."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,19 @@ class Domains:
     def order(self) -> tuple[str, ...]:
         """All datasets, each after what it is made from. Raises: ContractError naming a cycle."""
         graph = {d: set(self.transforms[d].inputs.values()) if d in self.transforms else set() for d in sorted(self.contracts)}
+        sorter = TopologicalSorter(graph)
         try:
-            sorter = TopologicalSorter(graph)
-            sorted_ = tuple(sorter.static_order())
+            sorter.prepare()
         except CycleError as error:
             path = " → ".join(error.args[1])
             raise ContractError(f"the transforms form a cycle: {path}", hint="remove one of these inputs") from error
-        return tuple(sorted(sorted_, key=lambda d: (LAYERS.index(self.contracts[d].layer), sorted_.index(d))))
+        found: list[str] = []
+        ready: list[str] = []
+        while sorter.is_active():  # layer by layer, as far as no silver reads another domain's gold
+            ready = sorted([*ready, *sorter.get_ready()], key=lambda d: (LAYERS.index(self.contracts[d].layer), d))
+            found.append(ready.pop(0))
+            sorter.done(found[-1])
+        return tuple(found)
 
     def select(
         self, *, layers: Iterable[Layer] = LAYERS, domain: str | None = None, dataset: str | None = None
@@ -103,26 +111,38 @@ class Domains:
         )
 
 
-def load(settings: Settings) -> Domains:
-    """Read the built-in domains and those of `settings.domains` (folders separated by ':').
+@dataclass(frozen=True)
+class Summary:
+    """One domain at a glance: how many datasets it has, and which of other domains it reads."""
+
+    domain: str
+    origin: str
+    bronze: int
+    silver: int
+    gold: int
+    reads: tuple[str, ...]
+    folder: str
+
+
+def load(settings: Settings, *further: Path) -> Domains:
+    """Read the built-in domains, those of `settings.domains` (folders separated by ':'), those of
+    installed packages, and `further` folders.
 
     Raises: ContractError for a contract, transform or parameter that does not fit.
     """
-    folders = sorted(p for p in BUILT_IN.iterdir() if p.is_dir() and any(p.glob("*.odcs.yaml")))
-    for text in filter(None, settings.domains.split(":")):
-        folder = Path(text).expanduser()
-        if not folder.is_dir():
-            raise ContractError(f"the domain folder {folder} does not exist", hint="mend the setting 'domains'")
-        folders.append(folder)
     contracts: dict[str, Contract] = {}
-    for path in (path for folder in folders for path in sorted(folder.glob("*.odcs.yaml"))):
-        contract = contract_file.read(path)
-        if path.name != f"{contract.layer}.{contract.name}.odcs.yaml":
-            raise ContractError(f"{path}: holds {contract.dataset}", hint=f"call it {contract.layer}.{contract.name}.odcs.yaml")
-        if contract.dataset in contracts:
-            raise ContractError(f"{path}: {contract.dataset} stands in {contracts[contract.dataset].path} too", hint="remove one")
-        contracts[contract.dataset] = contract
-    transforms = {t.dataset: t for folder in folders for t in _transforms(folder, contracts)}
+    homes: dict[str, Path] = {}
+    found = places(settings, *further)
+    for place in found:
+        mine = _contracts(place)
+        domain = next(iter(mine.values())).domain
+        if domain in homes:
+            raise ContractError(
+                f"the domain {domain} stands in {homes[domain]} and in {place.folder}", hint="remove or rename one"
+            )
+        homes[domain] = place.folder
+        contracts |= mine
+    transforms = {t.dataset: t for domain, folder in homes.items() for t in _transforms(domain, folder, contracts)}
     for dataset, contract in contracts.items():
         if contract.layer != "bronze" and dataset not in transforms:
             raise ContractError(
@@ -134,11 +154,41 @@ def load(settings: Settings) -> Domains:
     return domains
 
 
-def _transforms(folder: Path, contracts: dict[str, Contract]) -> Iterable[Transform]:
-    mine = {c.domain for c in contracts.values() if c.path.parent == folder}
-    if len(mine) != 1:
-        raise ContractError(f"{folder}: its contracts name the domains {sorted(mine)}", hint="one folder, one domain")
-    domain = mine.pop()
+def summaries(settings: Settings) -> list[Summary]:
+    """All domains that a run would see, in the order in which they are found. Raises: as `load`."""
+    domains = load(settings)
+    found = []
+    for place in places(settings):
+        mine = [c for c in domains.contracts.values() if c.path.parent == place.folder]
+        counts = {layer: sum(c.layer == layer for c in mine) for layer in LAYERS}
+        inputs = {i for c in mine if c.dataset in domains.transforms for i in domains.transforms[c.dataset].inputs.values()}
+        reads = tuple(sorted(i for i in inputs if domains.contracts[i].domain != mine[0].domain))
+        found.append(Summary(mine[0].domain, place.origin, **counts, reads=reads, folder=str(place.folder)))
+    return found
+
+
+def _contracts(place: Place) -> dict[str, Contract]:
+    """The contracts of one folder, all of one domain."""
+    found = {}
+    for path in sorted(place.folder.glob(CONTRACTS)):
+        contract = contract_file.read(path)
+        if path.name != f"{contract.layer}.{contract.name}.odcs.yaml":
+            raise ContractError(f"{path}: holds {contract.dataset}", hint=f"call it {contract.layer}.{contract.name}.odcs.yaml")
+        found[contract.dataset] = contract
+    names = sorted({contract.domain for contract in found.values()})
+    if len(names) > 1:
+        raise ContractError(f"{place.folder}: its contracts name the domains {names}", hint="one folder, one domain")
+    if names[0] in RESERVED:
+        raise ContractError(f"{place.folder}: no domain may be called '{names[0]}'", hint=f"reserved: {', '.join(RESERVED)}")
+    if place.named not in (None, names[0]):
+        raise ContractError(
+            f"{place.folder}: the {place.origin} calls this domain '{place.named}', its contracts call it '{names[0]}'",
+            hint="give both one name",
+        )
+    return found
+
+
+def _transforms(domain: str, folder: Path, contracts: dict[str, Contract]) -> Iterable[Transform]:
     for layer in ("silver", "gold"):
         path = folder / f"{layer}.py"
         if not path.is_file():
@@ -173,6 +223,8 @@ def _module(path: Path, name: str) -> ModuleType:
 
 
 def _resolve(parameter: str, made: Contract, contracts: dict[str, Contract]) -> str:
+    """The dataset that a parameter names. Raises: ContractError, also for another domain's bronze."""
+    place = f"{made.path.parent / made.layer}.py: parameter '{parameter}' of '{made.name}'"
     candidates = [
         f"{layer}.{made.domain}.{parameter.removeprefix(f'{layer}_')}" for layer in LAYERS if parameter.startswith(f"{layer}_")
     ]
@@ -181,15 +233,32 @@ def _resolve(parameter: str, made: Contract, contracts: dict[str, Contract]) -> 
         candidates.append(same)
     below = LAYERS[LAYERS.index(made.layer) - 1]
     candidates.append(f"{below}.{made.domain}.{parameter}")
-    for other in sorted({c.domain for c in contracts.values()} - {made.domain}):
-        if parameter.startswith(f"{other}_"):
-            rest = parameter.removeprefix(f"{other}_")
-            candidates += [f"{la}.{other}.{rest.removeprefix(f'{la}_')}" for la in LAYERS[1:] if rest.startswith(f"{la}_")]
-            candidates += [f"{la}.{other}.{rest}" for la in (made.layer, below) if la != "bronze"]
     for candidate in candidates:
         if candidate in contracts:
             return candidate
-    raise ContractError(
-        f"{made.path.parent / made.layer}.py: parameter '{parameter}' of '{made.name}' is no dataset",
-        hint=f"looked for {', '.join(candidates)}",
-    )
+    meant = []
+    for other in sorted({c.domain for c in contracts.values()} - {made.domain}):
+        if parameter.startswith(f"{other}_"):
+            rest = parameter.removeprefix(f"{other}_")
+            theirs = [f"{la}.{other}.{rest.removeprefix(f'{la}_')}" for la in LAYERS[1:] if rest.startswith(f"{la}_")]
+            theirs += [f"{la}.{other}.{rest}" for la in (made.layer, below) if la != "bronze"]
+            meant += [candidate for candidate in theirs if candidate in contracts][:1]
+            candidates += theirs
+    if len(meant) > 1:
+        raise ContractError(f"{place} could be {' or '.join(meant)}", hint="write <domain>_<layer>_<name>, or rename a domain")
+    if meant:
+        return meant[0]
+    _refuse_bronze_of_others(place, parameter, made, contracts)
+    raise ContractError(f"{place} is no dataset", hint=f"looked for {', '.join(candidates)}")
+
+
+def _refuse_bronze_of_others(place: str, parameter: str, made: Contract, contracts: dict[str, Contract]) -> None:
+    for bronze in contracts.values():
+        domain, name = bronze.domain, bronze.name
+        names = (f"{domain}_bronze_{name}", f"bronze_{domain}_{name}", f"{domain}_{name}")
+        if bronze.layer == "bronze" and domain != made.domain and parameter in names:
+            open_ = sorted(c.dataset for c in contracts.values() if c.domain == domain and c.layer != "bronze")
+            raise ContractError(
+                f"{place} names {bronze.dataset}, the bronze of another domain, which nobody else reads",
+                hint=f"read what {domain} answers for, by its contract: {', '.join(open_) or 'nothing yet; ask its owner'}",
+            )

@@ -137,7 +137,8 @@ def _missing(contract: Contract, delivery: Delivery, logical_date: date, parts: 
     return InputError(
         f"{contract.dataset}: {what} for {logical_date}: nothing lies in {where}"
         + ("" if delivery.expected == "daily" else " nor in that of any earlier day"),
-        hint="ask its owner for the file and run again; with the demo's data: "
+        hint=f"ask its owner for the file, `medallion deliver {contract.dataset} FILE --date {logical_date}`, and run again; "
+        "with the demo's data: "
         f"`medallion landing --date {logical_date if delivery.expected == 'daily' else '2013-01-01'}`",
         dataset=contract.dataset,
     )

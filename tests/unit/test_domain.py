@@ -66,6 +66,14 @@ REFUSED: dict[str, tuple[Damage, dict[str, str], str, str]] = {
         rename("gold.daily_totals.odcs.yaml", "gold.totals.odcs.yaml"), {}, r"gold\.totals\.odcs\.yaml: holds gold\.shop\.daily",
         r"call it gold\.daily_totals\.odcs\.yaml",
     ),
+    "a parameter of nothing that is known": (
+        unchanged, {"gold": GOLD_PY.replace("(orders)", "(orders, operations_flihgts)")},
+        r"gold\.py: parameter 'operations_flihgts' of 'daily_totals' is no", r"silver\.operations\.flihgts",
+    ),
+    "a folder without a contract": (lambda c: c.clear(), {}, r"shop holds no contract \(\*\.odcs\.yaml\)", "domain new"),
+    "a contract that is no YAML": (
+        lambda c: c.update({"silver.orders.odcs.yaml": "\t{"}), {}, r"silver\.orders\.odcs\.yaml: .*not a mapping", "start from",
+    ),
     "two domains in a folder": (belongs_to("cellar"), {}, r"name the domains \['cellar', 'shop'\]", "one folder, one domain"),
 }  # fmt: skip
 
@@ -86,9 +94,25 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "'domains'" in (refused.value.hint or "")
 
 
-def test_a_dataset_in_two_folders_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match=r"stands in .*one/.* too"):
+def test_a_domain_in_two_folders_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"domain shop stands in .*/one and in .*/two") as refused:
         load(write(tmp_path / "one"), write(tmp_path / "two"))
+    assert "rename" in (refused.value.hint or "")
+
+
+def test_a_folder_named_twice_is_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "shop")
+    assert load(folder, folder / ".." / "shop").select(domain="shop")
+
+
+@pytest.mark.parametrize("name", domain.RESERVED)
+def test_a_reserved_name_is_refused(tmp_path: Path, name: str) -> None:
+    def damage(contracts: dict[str, Document]) -> None:
+        for document in contracts.values():
+            document |= {"domain": name, "id": document["id"].replace("shop", name)}
+
+    with pytest.raises(ContractError, match=f"/shop: no domain may be called '{name}'"):
+        load(write(tmp_path / "shop", damage))
 
 
 def test_the_names_of_parameters_are_the_lineage(tmp_path: Path) -> None:
