@@ -40,13 +40,20 @@ It feeds the built-in rule `parses` and is never written."""
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `type` is Spark SQL's name of the type, e.g. `decimal(10,2)`."""
+    """One column. `type` is Spark SQL's name of the type, e.g. `decimal(10,2)`; `physical_name` is what a
+    delivery calls it, if not the same."""
 
     name: str
     type: str
     required: bool
     description: str
     personal: bool
+    physical_name: str | None = None
+
+    @property
+    def source(self) -> str:
+        """The column's name in deliveries."""
+        return self.physical_name or self.name
 
 
 @dataclass(frozen=True)

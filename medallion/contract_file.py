@@ -3,6 +3,7 @@
 The schema is written there and nowhere else. What ODCS has no word for stands under
 `customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `published`; on a
 property or a quality rule `tolerance` (and `severity` on a property); on the table `parseTolerance`.
+A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
 """
 
@@ -107,12 +108,15 @@ class _Reader(RuleReader):
         if len(odcs.schema_ or []) != 1:
             raise self.refuse("schema", "must hold exactly one table", "one contract, one dataset")
         table = (odcs.schema_ or [])[0]
-        columns = tuple(self.column(item) for item in table.properties or [])
+        columns = tuple(self.column(item, layer) for item in table.properties or [])
         if not columns:
             raise self.refuse("schema[0].properties", "no column", "name the dataset's columns")
         names = [column.name for column in columns]
         if repeated := {n for n in names if names.count(n) > 1}:
             raise self.refuse("schema[0].properties", f"{sorted(repeated)} stand twice", "remove one")
+        sources = [column.source for column in columns]
+        if repeated := {n for n in sources if sources.count(n) > 1}:
+            raise self.refuse("schema[0].properties", f"two columns are read from {sorted(repeated)}", "mend a physicalName")
         rules = self.rules(table, layer)
         if len(rules) == (1 if layer == "silver" else 0):
             raise self.refuse("schema[0]", "no rule", "a dataset without rules cannot be judged: add `quality`")
@@ -147,11 +151,13 @@ class _Reader(RuleReader):
             fingerprint=fingerprint,
         )
 
-    def column(self, item: SchemaProperty) -> Column:
+    def column(self, item: SchemaProperty, layer: str) -> Column:
         name, logical = item.name or "", item.logicalType or ""
         place = f"schema[0].properties.{name}"
         if not name or name in BRONZE_COLUMNS or name == UNPARSED:
             raise self.refuse(place, f"'{name}' cannot be a column's name", "names with _ in front are the engine's")
+        if item.physicalName is not None and (layer != "bronze" or not item.physicalName):
+            raise self.refuse(f"{place}.physicalName", "means nothing here", "in bronze it is what deliveries call the column")
         if logical not in _TYPES:
             raise self.refuse(place, f"logicalType '{logical}' is no type", f"use one of {sorted(_TYPES)}")
         physical = (item.physicalType or _DEFAULT_TYPES.get(logical, "")).lower()
@@ -168,6 +174,7 @@ class _Reader(RuleReader):
             required=bool(item.required or item.primaryKey),
             description=(item.description or "").strip(),
             personal=(item.classification or "").lower() in {"personal", "pii", "restricted", "confidential"},
+            physical_name=item.physicalName,
         )
 
     def compound(self, physical: str, place: str) -> None:

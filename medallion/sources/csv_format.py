@@ -32,7 +32,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
         header = next(csv.reader(text.splitlines()[:1], strict=True))
     except (csv.Error, StopIteration) as error:
         raise refuse(contract, delivered, f"line 1 is no header: {error}") from error
-    wanted = [column.name for column in contract.columns]
+    wanted = [column.source for column in contract.columns]
     lost = [name for name in wanted if name not in header]
     extra = [name for name in header if name not in wanted]
     if lost:
@@ -66,7 +66,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     positions = [n for n in range(1, rows.num_rows + len(malformed) + 1) if n not in malformed]
     extras = [list(zip(extra, values, strict=True)) for values in zip(*(rows[name].to_pylist() for name in extra), strict=True)]
     good = pa.table(
-        {name: rows[name].combine_chunks().cast(pa.string()) for name in wanted}
+        {column.name: rows[column.source].combine_chunks().cast(pa.string()) for column in contract.columns}
         | {
             "_source_row": pa.array(positions, pa.int64()),
             "_extra": pa.array(extras, EXTRA) if extra else pa.nulls(rows.num_rows, EXTRA),

@@ -46,7 +46,7 @@ def extract(
     if newest <= last:
         return
     span = f"versions {last + 1} to {newest}"
-    columns = [column.name for column in contract.columns]
+    columns = [column.source for column in contract.columns]
     try:
         rows = _rows(session(), uri, last, newest)
         changed = rows.filter("_change_type <> 'insert'").limit(1).collect() if last >= 0 else []

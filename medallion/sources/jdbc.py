@@ -38,7 +38,8 @@ def extract(source: Source, contract: Contract, origin: Origin, session: Callabl
     if not source.url.startswith("jdbc:"):
         raise SettingsError(f"sources.{origin.endpoint}.url: '{source.url}' is no JDBC address", hint="write jdbc:postgresql://…")
     uri = f"{source.url.partition('?')[0]}/{origin.address}"
-    names = [column.name for column in contract.columns]
+    source_of = {column.name: column.source for column in contract.columns}
+    names, order = [*source_of.values()], [source_of[name] for name in contract.key or source_of]
 
     def attempt() -> Parcel:
         reader = session().read.format("jdbc").option("url", source.url).option("dbtable", origin.address)
@@ -51,7 +52,7 @@ def extract(source: Source, contract: Contract, origin: Origin, session: Callabl
             table = reader.load()
             if lost := [name for name in names if name not in table.columns]:
                 raise _refuse(contract, uri, f"the table lacks the columns {', '.join(map(repr, lost))}")
-            rows = table.select(*names).orderBy(*(contract.key or names)).toArrow()
+            rows = table.select(*names).orderBy(*order).toArrow()
         except (Py4JError, PySparkException) as error:
             raise _told(contract, origin, uri, str(error)) from error
         return Parcel(f"{origin.address.rpartition('.')[2]}.parquet", to_bytes(rows), "application/vnd.apache.parquet", uri)

@@ -25,7 +25,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
         an empty list, or a column that no record has.
     """
     rows = _records(contract, delivered, data)
-    wanted = [column.name for column in contract.columns]
+    wanted = [column.source for column in contract.columns]
     malformed = {n: _text(row) or "null" for n, row in enumerate(rows, 1) if not isinstance(row, dict)}
     good = {n: row for n, row in enumerate(rows, 1) if isinstance(row, dict)}
     keys = dict.fromkeys(key for row in good.values() for key in row)
@@ -35,7 +35,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
         raise refuse(contract, delivered, f"no record has {', '.join(map(repr, lost))}{also}")
     extras = [[(key, _text(row[key])) for key in extra if key in row] or None for row in good.values()]
     table = pa.table(
-        {name: pa.array([_text(row.get(name)) for row in good.values()], pa.string()) for name in wanted}
+        {c.name: pa.array([_text(row.get(c.source)) for row in good.values()], pa.string()) for c in contract.columns}
         | {"_source_row": pa.array(list(good), pa.int64()), "_extra": pa.array(extras, EXTRA)}
     )
     return arrived(contract, delivered, table, extra, malformed)

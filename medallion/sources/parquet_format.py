@@ -25,18 +25,20 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
         rows = pq.read_table(io.BytesIO(data))
     except (pa.ArrowInvalid, OSError) as error:
         raise refuse(contract, delivered, f"is no Parquet file: {error}") from error
-    wanted = {column.name: column.type for column in contract.columns}
+    wanted = [column.source for column in contract.columns]
     extra = tuple(name for name in rows.column_names if name not in wanted)
     if lost := [name for name in wanted if name not in rows.column_names]:
         raise refuse(contract, delivered, f"lacks the columns {', '.join(map(repr, lost))}")
     if rows.num_rows == 0:
         raise refuse(contract, delivered, "has no row")
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
-    for name, type_ in wanted.items():
+    for column in contract.columns:
+        found = rows[column.source]
         try:
-            columns[name] = rows[name].cast(arrow_type(type_))
+            columns[column.name] = found.cast(arrow_type(column.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise refuse(contract, delivered, f"column '{name}' is {rows[name].type}, not {type_}: {error}") from error
+            problem = f"column '{column.source}' is {found.type}, not {column.type}: {error}"
+            raise refuse(contract, delivered, problem) from error
     values = zip(*(rows[name].cast(pa.string()).to_pylist() for name in extra), strict=True)
     extras = [list(zip(extra, row, strict=True)) for row in values]
     columns["_source_row"] = pa.array(range(1, rows.num_rows + 1), pa.int64())
