@@ -22,7 +22,7 @@ def to_json(table: pa.Table) -> str:
     and infinities, which JSON lacks. Bytes are hexadecimal.
     """
     names = _unique(table.column_names)
-    rows = table.rename_columns(names).to_pylist()
+    rows = _in_microseconds(table.rename_columns(names)).to_pylist()
     plain = [{name: _plain(row[name]) for name in names} for row in rows]
     return json.dumps(plain, ensure_ascii=False, allow_nan=False)
 
@@ -38,11 +38,27 @@ def to_rich(table: pa.Table, limit: int = 200) -> RichTable:
     for name, field in zip(names, table.schema, strict=True):
         numeric = str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
         shown.add_column(escape(name), justify="right" if numeric else "left")
-    for row in table.rename_columns(names).slice(0, limit).to_pylist():
+    for row in _in_microseconds(table.rename_columns(names).slice(0, limit)).to_pylist():
         shown.add_row(*(Text("null", style="dim") if row[name] is None else Text(_shown(row[name])) for name in names))
     more = table.num_rows - limit
     shown.caption = f"{table.num_rows} rows" + (f", {more} of them not shown (--json shows all)" if more > 0 else "")
     return shown
+
+
+def _in_microseconds(table: pa.Table) -> pa.Table:
+    """Python's instants and times end at microseconds: those with nanoseconds become text."""
+    import pyarrow as pa
+
+    for i, field in enumerate(table.schema):
+        if str(field.type).startswith(("timestamp[ns", "time64[ns")):
+            finer = table.column(i)
+            try:
+                coarser = finer.cast(pa.timestamp("us", field.type.tz) if pa.types.is_timestamp(field.type) else pa.time64("us"))
+            except pa.ArrowInvalid:
+                texts = finer.cast(pa.string()).to_pylist()
+                coarser = pa.array([text and text.replace(" ", "T") for text in texts])
+            table = table.set_column(i, field.name, coarser)
+    return table
 
 
 def _shown(value: Any) -> str:

@@ -198,7 +198,7 @@ def show(run_id: str, as_json: Json = False) -> None:
     """A run's whole story: inputs with hashes, rows, rules and verdicts, times, what it published."""
     from medallion import story
     from medallion.pipeline import Lake
-    from medallion.publish import history
+    from medallion.publish.publication import history
 
     with Lake(load()) as lake:
         found = story.show(lake.journal, lake.store, run_id)
@@ -265,7 +265,7 @@ def reconcile(as_json: Json = False) -> None:
     """Compare lake and warehouse, table by table, value by value."""
     from medallion import domain
     from medallion.errors import MedallionError
-    from medallion.publish import reconcile as compare
+    from medallion.publish.reconcile import reconcile as compare
 
     settings = load()
     found = compare(settings, domain.load(settings))
@@ -292,7 +292,9 @@ def sql(
     from medallion import query as queries
 
     settings = load()
+    from medallion.left_out import leave_out
     found = queries.warehouse(settings, query) if warehouse else queries.lake(settings, query, at)
+    leave_out("boto3" if warehouse else "pandas")  # a quarter of the time, and no answer needs them
     if as_json:
         print(queries.to_json(found))
     else:

@@ -73,7 +73,7 @@ def _spoiled_day(lake: Lake, report: Report) -> Outcome:
 
 
 def _proof(lake: Lake, outcomes: list[Outcome]) -> None:
-    from medallion.publish import reconcile
+    from medallion.publish.reconcile import reconcile
 
     agreements = {one.dataset: one for one in reconcile(lake.settings, lake.domains)}
     summary: dict[str, dict[str, Any]] = {}

@@ -103,9 +103,9 @@ def publish(at: str | None, as_json: bool, date: str | None = None) -> None:
 def publish_gold(lake: Lake, report: Report, at: str | None = None) -> dict[str, Any]:
     """Publish, and note which runs the warehouse shows from now on.
 
-    Returns: what came of it, as JSON. Raises: as `medallion.publish.publish`.
+    Returns: what came of it, as JSON. Raises: as `medallion.publish.publication.publish`.
     """
-    from medallion import publish as publishing
+    from medallion.publish import publication as publishing
     from medallion.recovery import mark_published
 
     publication = publishing.publish(lake.settings, lake.domains, at=at, report=report, journal=lake.journal)

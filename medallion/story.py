@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medallion.errors import InputError, UsageError
-from medallion.evidence import read as read_evidence
-from medallion.lakehouse.journal import Journal
-from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
-from medallion.lakehouse.store import Store
-from medallion.lakehouse.table import open_static
 from medallion.settings import S3
 from medallion.terminal import show_table
+
+if TYPE_CHECKING:
+    from medallion.lakehouse.journal import Journal
+    from medallion.lakehouse.nessie import Content, Nessie, Reference
+    from medallion.lakehouse.store import Store
 
 RUN_COLUMNS = ("run", "kind", "logical_date", "state", "opened_at", "seconds", "rows_in", "rows_out", "quarantined", "merged")
 
@@ -37,6 +37,8 @@ def runs(journal: Journal, limit: int = 20) -> list[dict[str, Any]]:
 def show(journal: Journal, store: Store, run_id: str) -> dict[str, Any]:
     """One run's whole story: what it read (with hashes), wrote, how it was judged, its steps with times,
     and its evidence. Raises: UsageError if there is no such run."""
+    from medallion.evidence import read as read_evidence  # not at the top: `medallion runs` needs the journal alone
+
     row = journal.newest(run_id)
     story = {key: value for key, value in row.pop("story").items() if key != "request"}
     try:
@@ -49,6 +51,8 @@ def show(journal: Journal, store: Store, run_id: str) -> dict[str, Any]:
 
 def resolve(nessie: Nessie, journal: Journal, name: str) -> Reference:
     """A branch, a hash on main, or a run's id (its judged state, or its branch) as a reference."""
+    from medallion.lakehouse.nessie import MAIN, Reference
+
     if name == MAIN or "/" in name:
         return nessie.reference(name)
     if len(name) == 64 and all(letter in "0123456789abcdef" for letter in name):
@@ -89,6 +93,8 @@ def _version(content: Content) -> tuple[Any, ...]:
 
 
 def _summary(s3: S3, content: Content) -> dict[str, str]:
+    from medallion.lakehouse.table import open_static
+
     if content["snapshotId"] in (-1, None):
         return {}
     snapshot = open_static(s3, content).metadata.current_snapshot()

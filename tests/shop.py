@@ -16,7 +16,7 @@ from medallion import domain, query
 from medallion.domain import Domains
 from medallion.lakehouse.nessie import MAIN
 from medallion.pipeline import Lake, Outcome, Request, execute
-from medallion.publish import history
+from medallion.publish.publication import history
 from medallion.settings import Settings
 from tests.small_domain import csv, write
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medallion.contract import Contract
-from medallion.publish import reconcile
+from medallion.publish.reconcile import reconcile
 from medallion.publish.snowflake_session import Session
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables

@@ -1,7 +1,5 @@
-"""The publication: one version of gold, made visible in the warehouse once, or not at all."""
+"""The publication: one version of gold, made visible in the warehouse once, or not at all.
 
-from medallion.publish.ledger import Entry, TableState
-from medallion.publish.publication import Publication, history, publish
-from medallion.publish.reconcile import TableAgreement, reconcile
-
-__all__ = ["Entry", "Publication", "TableAgreement", "TableState", "history", "publish", "reconcile"]
+`publication.publish` does it, `reconcile.reconcile` proves it. Nothing is imported here: a session with
+the warehouse (`medallion sql --warehouse`) needs neither the lake nor the journal.
+"""

@@ -12,7 +12,7 @@ from pyiceberg.types import StringType
 
 from medallion.errors import UsageError
 from medallion.lakehouse.nessie import MAIN
-from medallion.publish import history, publish
+from medallion.publish.publication import history, publish
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.warehouse import agreed, rows, select

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medallion.errors import ConflictError, ServiceUnavailable
-from medallion.publish import history, publish
+from medallion.publish.publication import history, publish
 from medallion.publish.snowflake_session import Session
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold

@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from medallion.errors import UsageError
-from medallion.publish import publish, reconcile
+from medallion.publish.publication import publish
+from medallion.publish.reconcile import reconcile
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.warehouse import agreed, select

@@ -12,7 +12,7 @@ import pytest
 from medallion import query
 from medallion.errors import ServiceUnavailable, UsageError
 from medallion.lakehouse.nessie import MAIN, Reference
-from medallion.publish import publish
+from medallion.publish.publication import publish
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.warehouse import rows

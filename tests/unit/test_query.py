@@ -77,6 +77,25 @@ def test_json_loses_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_nanoseconds_are_kept_without_pandas_too() -> None:
+    nanoseconds = pa.array([1_500_000_000_123_456_789, None], pa.int64())
+    table = pa.table(
+        {
+            "local": nanoseconds.cast(pa.timestamp("ns")),
+            "instant": nanoseconds.cast(pa.timestamp("ns", "UTC")),
+            "time": pa.array([3_600_000_000_001, None], pa.int64()).cast(pa.time64("ns")),
+            "whole": pa.array([1_500_000_000_123_456_000, None], pa.int64()).cast(pa.timestamp("ns")),
+        }
+    )
+    assert json.loads(to_json(table)) == [
+        {
+            "local": "2017-07-14T02:40:00.123456789", "instant": "2017-07-14T02:40:00.123456789Z",
+            "time": "01:00:00.000000001", "whole": "2017-07-14T02:40:00.123456",
+        },
+        {"local": None, "instant": None, "time": None, "whole": None},
+    ]  # fmt: skip
+
+
 def test_columns_of_the_same_name_are_all_kept() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], names=["a", "a", "a_2"])
     assert json.loads(to_json(table)) == [{"a": 1, "a_2": 2, "a_2_2": 3}]
