@@ -12,6 +12,7 @@ LAYERS: tuple[Layer, ...] = ("bronze", "silver", "gold")
 Severity = Literal["error", "warning"]
 Format = Literal["csv", "json", "parquet"]
 Arrives = Literal["daily", "initial", "increments"]
+PartitionTransform = Literal["identity", "year", "month", "day", "bucket", "truncate"]
 SourceKind = Literal["http", "ftp", "jdbc", "delta"]
 
 BRONZE_COLUMNS = {
@@ -59,7 +60,8 @@ class Column:
 @dataclass(frozen=True)
 class Rule:
     """What must hold. A row rule has `passes`, a Spark SQL condition on one row (null passes, as in
-    SQL's CHECK); a table rule has `unique` columns or bounds of `rows`.
+    SQL's CHECK); a table rule has `unique` columns or bounds of `rows`, and looks at what was written
+    (a delivery, a date) or, where its `scope` is `table`, at all rows of the table.
 
     `tolerance` below 1 is a share of the rows judged, else a number of rows; beyond it an error
     rule fails the run. Up to it, rows that break an error rule only go to quarantine.
@@ -72,6 +74,7 @@ class Rule:
     passes: str | None = None
     unique: tuple[str, ...] = ()
     rows: tuple[float, float] | None = None
+    scope: Literal["write", "table"] = "write"
 
     @property
     def on_rows(self) -> bool:
@@ -133,11 +136,39 @@ def date_fields(when: date) -> dict[str, str]:
 @dataclass(frozen=True)
 class Materialisation:
     """What one logical date touches: `full` (the whole table), `date` (the rows whose `column`
-    equals the date) or `window` (the rows of `days` days that end with the date)."""
+    equals the date) or `window` (the same rows, made from the inputs of `days` days that end with the date)."""
 
     kind: Literal["full", "date", "window"]
     column: str | None = None
     days: int = 1
+
+
+@dataclass(frozen=True)
+class PartitionBy:
+    """One field of a partition spec; `argument` is the number of buckets, or the width to truncate to."""
+
+    column: str
+    transform: PartitionTransform = "identity"
+    argument: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The transform as Iceberg writes it: `month`, `bucket[8]`."""
+        return f"{self.transform}[{self.argument}]" if self.argument else self.transform
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a dataset lies in its files, for the queries on it.
+
+    `partitioned_by` comes after the column of its date, if it has one; rows are sorted by `sorted_by`
+    within each file. Where a write leaves more than `compact_above` files in a partition that it
+    touched, they are rewritten on the run's branch.
+    """
+
+    partitioned_by: tuple[PartitionBy, ...] = ()
+    sorted_by: tuple[str, ...] = ()
+    compact_above: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +187,7 @@ class Contract:
     rules: tuple[Rule, ...]
     materialisation: Materialisation
     delivery: Delivery | None
+    layout: Layout
     published: bool
     retention_days: int | None
     path: Path
@@ -196,3 +228,9 @@ class Contract:
         if self.materialisation.kind == "full":
             return None
         return "_logical_date" if self.layer == "silver" else self.materialisation.column
+
+    @property
+    def partitions(self) -> tuple[PartitionBy, ...]:
+        """All fields of the table's partition spec, in order."""
+        by_date = self.partition_column
+        return ((PartitionBy(by_date),) if by_date else ()) + self.layout.partitioned_by

@@ -1,7 +1,7 @@
 """An Open Data Contract Standard 3.1 file, read into a `Contract`.
 
 The schema is written there and nowhere else. What ODCS has no word for stands under
-`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `published`; on a
+`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `published`; on a
 property or a quality rule `tolerance` (and `severity` on a property); on the table `parseTolerance`.
 A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
@@ -18,7 +18,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import ValidationError
 
-from medallion import contract_delivery
+from medallion import contract_delivery, contract_layout
 from medallion.contract import (
     BRONZE_COLUMNS,
     LAYERS,
@@ -46,6 +46,7 @@ _DEFAULT_TYPES = {
     "string": "string", "integer": "bigint", "number": "double", "boolean": "boolean",
     "date": "date", "timestamp": "timestamp",
 }  # fmt: skip
+_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "published"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -93,7 +94,7 @@ class _Reader(RuleReader):
             raise self.refuse(where, what, "see the Open Data Contract Standard 3.1") from error
         if unknown := _unknown_keys(raw, odcs.model_dump(by_alias=True, exclude_unset=True)):
             raise self.refuse(unknown[0], "unknown key", "see the Open Data Contract Standard 3.1")
-        custom = self.custom(odcs.customProperties, "contract", {"layer", "zone", "materialisation", "delivery", "published"})
+        custom = self.custom(odcs.customProperties, "contract", _CUSTOM)
         layer, domain, name = custom.get("layer"), odcs.domain, odcs.name
         if layer not in LAYERS:
             raise self.refuse("customProperties.layer", f"'{layer}' is no layer", f"use one of {LAYERS}")
@@ -145,6 +146,7 @@ class _Reader(RuleReader):
             rules=rules,
             materialisation=self.materialisation(custom.get("materialisation"), layer, names),
             delivery=self.delivery(custom.get("delivery"), layer),
+            layout=contract_layout.read(custom.get("layout"), names, self.refuse),
             published=layer == "gold" and published,
             retention_days=None if retention is None else self.days(retention, "slaProperties.retention"),
             path=self.path,

@@ -20,7 +20,7 @@ from pyiceberg.serializers import ToOutputFile
 from pyiceberg.table import CommitTableResponse, StaticTable, Table
 from pyiceberg.table.update import TableRequirement, TableUpdate, update_table_metadata
 
-from medallion.contract import Column, Contract, Materialisation
+from medallion.contract import Column, Contract, Layout, Materialisation
 from medallion.lakehouse import table as lake_table
 from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN, Content, Nessie, Operation, Reference, commit_body
@@ -45,6 +45,7 @@ def gold(name: str, columns: Mapping[str, str], *, domain: str = "operations", l
         "rules": (),
         "materialisation": Materialisation("full"),
         "delivery": None,
+        "layout": Layout(),
         "published": layer == "gold",
         "retention_days": None,
         "path": Path(f"{layer}.{name}.odcs.yaml"),

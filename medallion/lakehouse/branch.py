@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medallion.contract import Contract
 from medallion.lakehouse.history import added_records
 from medallion.lakehouse.nessie import Content, Nessie
-from medallion.lakehouse.table import missing_columns, open_static
+from medallion.lakehouse.table import layout_changes, missing_columns, open_static
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,15 +43,34 @@ class Branch:
         return added_records(self.settings.s3, self.content(dataset))
 
     def evolve(self, contract: Contract) -> list[str]:
-        """Add the columns that the contract has and the table lacks. Returns: their names.
+        """Add the columns that the contract has and the table lacks, and lay the table out as the
+        contract says from now on. Returns: the columns' names.
 
         Raises: ContractError for a change that would break readers.
         """
-        new = missing_columns(open_static(self.settings.s3, self.content(contract.dataset)), contract)
+        table = open_static(self.settings.s3, self.content(contract.dataset))
+        new = missing_columns(table, contract)
         if new:
             columns = ", ".join(f"`{name}` {type_}" for name, type_ in new.items())
             self.spark.sql(f"ALTER TABLE {self.catalog}.{contract.dataset} ADD COLUMNS ({columns})")
+        name = f"{self.catalog}.{contract.dataset}"
+        for change in layout_changes(table, contract):
+            self.spark.sql(f"ALTER TABLE {name} {change}")
         return list(new)
+
+    def rewrite_files(self, dataset: str, where: str) -> int:
+        """Rewrite small files into larger ones, in the table's sort order, in one commit.
+
+        Args:
+            where: SQL that selects whole partitions; empty for all of them.
+        Returns: how many files were rewritten.
+        """
+        selected = ", where => '{}'".format(where.replace("'", "\\'")) if where else ""
+        row = self.spark.sql(
+            f"CALL {self.catalog}.system.rewrite_data_files(table => '{dataset}', "
+            f"options => map('min-input-files', '2'){selected})"
+        ).first()
+        return int(row["rewritten_data_files_count"]) if row else 0
 
     def _writer(self, frame: DataFrame, dataset: str, notes: dict[str, str]) -> Any:
         writer = frame.writeTo(f"{self.catalog}.{dataset}")

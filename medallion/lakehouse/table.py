@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from pyiceberg.io import load_file_io
-from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.serializers import ToOutputFile
 from pyiceberg.table import StaticTable
 from pyiceberg.table.metadata import new_table_metadata
-from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
-from pyiceberg.transforms import IdentityTransform
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortField, SortOrder
+from pyiceberg.transforms import IdentityTransform, parse_transform
 from pyiceberg.types import (
     BinaryType,
     BooleanType,
@@ -41,7 +41,7 @@ from pyiceberg.types import (
 )  # fmt: skip
 
 from medallion import settings as settings_module
-from medallion.contract import Contract
+from medallion.contract import Contract, PartitionBy
 from medallion.errors import ContractError, ServiceUnavailable
 from medallion.lakehouse.nessie import Content
 
@@ -62,10 +62,9 @@ _PROPERTIES = {
     "write.format.default": "parquet",
     "write.parquet.compression-codec": "zstd",
     "gc.enabled": "false",  # files are shared between branches; only branch-aware maintenance may delete
-    "write.metadata.metrics.column._delivery": "full",
-    "write.metadata.metrics.column._source_uri": "full",
-    "write.metadata.metrics.column._source_sha256": "full",
 }
+_WHOLE_BOUNDS = ("_delivery", "_source_uri", "_source_sha256")
+"""Columns whose bounds manifests keep in full, where a table has them: so deliveries are read from there."""
 _SIMPLE: dict[str, IcebergType] = {
     "string": StringType(), "tinyint": IntegerType(), "smallint": IntegerType(), "int": IntegerType(),
     "bigint": LongType(), "double": DoubleType(), "float": FloatType(), "boolean": BooleanType(),
@@ -133,14 +132,14 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
         for name, type_ in columns.items()
     ]
     schema = Schema(*fields)
-    by = "_logical_date" if quarantine else contract.partition_column
-    spec = UNPARTITIONED_PARTITION_SPEC
-    if by:
-        spec = PartitionSpec(PartitionField(schema.find_field(by).field_id, 1000, IdentityTransform(), by))
+    by = (PartitionBy("_logical_date"),) if quarantine else contract.partitions
+    sorted_by = () if quarantine else contract.layout.sorted_by
     name = contract.quarantine if quarantine else contract.dataset
     leaf = name.split(".")[-1]
     location = f"s3://{contract.bucket}/tables/{contract.domain}/{leaf}-{uuid.uuid4()}"
-    metadata = new_table_metadata(schema, spec, UNSORTED_SORT_ORDER, location, dict(_PROPERTIES))
+    metadata = new_table_metadata(
+        schema, _partition_spec(schema, by), _sort_order(schema, sorted_by), location, _properties(columns, by)
+    )
     path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
     with reaching(settings, path):
         ToOutputFile.table_metadata(metadata, load_file_io(io_properties(settings), location).new_output(path))
@@ -149,6 +148,31 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
         "schemaId": metadata.current_schema_id, "specId": metadata.default_spec_id,
         "sortOrderId": metadata.default_sort_order_id,
     }  # fmt: skip
+
+
+def _partition_spec(schema: Schema, by: Sequence[PartitionBy]) -> PartitionSpec:
+    fields = []
+    for number, one in enumerate(by):
+        name = one.column if one.transform == "identity" else f"{one.column}_{one.transform}"
+        fields.append(PartitionField(schema.find_field(one.column).field_id, 1000 + number, parse_transform(one.text), name))
+    return PartitionSpec(*fields)
+
+
+def _sort_order(schema: Schema, columns: Sequence[str]) -> SortOrder:
+    if not columns:
+        return UNSORTED_SORT_ORDER
+    return SortOrder(*(SortField(schema.find_field(name).field_id, IdentityTransform()) for name in columns))
+
+
+def _properties(columns: Iterable[str], by: Sequence[PartitionBy]) -> dict[str, str]:
+    bounds = {f"write.metadata.metrics.column.{name}": "full" for name in _WHOLE_BOUNDS if name in columns}
+    return _PROPERTIES | bounds | _distribution(by)
+
+
+def _distribution(by: Sequence[PartitionBy]) -> dict[str, str]:
+    """How rows are brought to the tasks that write them: those of a partition together, and never by
+    ranges, for which Spark would work the rows out twice, to draw a sample first."""
+    return {"write.distribution-mode": "hash" if by else "none"}
 
 
 def open_static(settings: settings_module.S3, content: Content) -> StaticTable:
@@ -196,6 +220,32 @@ def missing_columns(table: StaticTable, contract: Contract) -> dict[str, str]:
                 dataset=contract.dataset,
             )
     return {name: type_ for name, (type_, _) in wanted.items() if name not in present}
+
+
+def layout_changes(table: StaticTable, contract: Contract) -> list[str]:
+    """What Spark's `ALTER TABLE` has to say so that new files lie as the contract's layout says; files
+    that are there already stay as they are."""
+    schema, spec, order = table.schema(), table.spec(), table.sort_order()
+    now = {_term(schema.find_column_name(f.source_id) or "", str(f.transform)): f.name for f in spec.fields}
+    wanted = [_term(one.column, one.text) for one in contract.partitions]
+    changes = [f"DROP PARTITION FIELD {term}" for term in now if term not in wanted]
+    changes += [f"ADD PARTITION FIELD {term}" for term in wanted if term not in now]
+    sorted_by = [schema.find_column_name(f.source_id) for f in order.fields]
+    if sorted_by != list(contract.layout.sorted_by):
+        by = ", ".join(f"`{name}`" for name in contract.layout.sorted_by)
+        changes.append(f"WRITE LOCALLY ORDERED BY {by}" if by else "WRITE UNORDERED")
+    if changes:
+        mode = _distribution(contract.partitions)["write.distribution-mode"]
+        changes.append(f"SET TBLPROPERTIES ('write.distribution-mode' = '{mode}')")
+    return changes
+
+
+def _term(column: str, transform: str) -> str:
+    """A partition field as Spark SQL writes it: `bucket(8, x)`, `months(x)`, `x`."""
+    name, _, argument = transform.rstrip("]").partition("[")
+    if name == "identity":
+        return f"`{column}`"
+    return f"{name}({argument}, `{column}`)" if argument else f"{name}s(`{column}`)"
 
 
 def _shape(type_: IcebergType) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medallion.contract import Contract, Rule
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import DATE_PROPERTY
+from medallion.layers.compact import compact
 from medallion.quality.judge import judge
 from medallion.sources.arrival import Arrival
 
@@ -35,7 +36,9 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         write=lambda rows: branch.append(rows, contract.dataset, notes),
         quarantine=lambda rows: _append(branch, rows, contract, notes),
         written=lambda: branch.read(contract.dataset).filter(f"_delivery = '{delivered.delivery}'"),
+        table=lambda: branch.read(contract.dataset),
     )
+    rewritten = compact(branch, contract, delivered.logical_date)
     return {
         "dataset": contract.dataset,
         "logical_date": delivered.logical_date,
@@ -44,6 +47,7 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         "rows_out": judged.rows_out,
         "quarantined": judged.quarantined,
         "warned": judged.warned,
+        "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
         "seconds": round(time.monotonic() - began, 3),
     }

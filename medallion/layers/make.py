@@ -11,6 +11,7 @@ from medallion.domain import Domains
 from medallion.errors import ContractError
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PROPERTY, made
+from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
 from medallion.quality.judge import judge
 
@@ -31,6 +32,8 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
     frames = {p: _input(branch, plan, domains, contract, i, task) for p, i in transform.inputs.items()}
     frame = transform.function(**frames)
     _check_columns(frame, contract)
+    if contract.materialisation.kind == "window":  # rows of the days before came in as context only
+        frame = frame.filter(f.col(str(contract.partition_column)) == f.lit(task.date))
     if task.date is not None:
         contract = dataclasses.replace(contract, rules=(*contract.rules, _of_its_date(contract, task)))
     notes = {
@@ -48,7 +51,9 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         write=lambda rows: branch.overwrite(rows, contract.dataset, where, notes),
         quarantine=lambda rows: _replace_quarantine(branch, rows, contract, quarantine_where, notes),
         written=lambda: branch.read(contract.dataset).filter(where),
+        table=lambda: branch.read(contract.dataset),
     )
+    rewritten = compact(branch, contract, task.date)
     if not judged.quarantined:
         _clear_quarantine(branch, contract, task, quarantine_where, notes)
     return {
@@ -61,6 +66,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         "rows_out": judged.rows_out,
         "quarantined": judged.quarantined,
         "warned": judged.warned,
+        "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
         "seconds": round(time.monotonic() - began, 3),
     }

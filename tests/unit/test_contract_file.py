@@ -54,6 +54,10 @@ def recustom(name: str, value: Any) -> Damage:
     return lambda document: next(p for p in document["customProperties"] if p["property"] == name).update(value=value)
 
 
+def lay(value: Any) -> Damage:
+    return lambda document: document["customProperties"].append({"property": "layout", "value": value})
+
+
 def in_delivery(**keys: Any) -> Damage:
     return lambda document: document["customProperties"][2]["value"].update(keys)
 
@@ -128,6 +132,33 @@ REFUSED: dict[str, tuple[Document, Damage, str]] = {
     "unknown reach of repeats": (BRONZE, in_delivery(repeats="ever"), "'ever' is unknown"),
     "a path without its day": (BRONZE, in_delivery(path="shop/{year}/{month}/"), "lacks {day}"),
     "unknown key of delivery": (BRONZE, in_delivery(delimiter=";"), "unknown key 'delimiter'"),
+    "unknown compression": (BRONZE, in_delivery(compression="zip"), "'zip' is unknown"),
+    "records of a table": (BRONZE, in_delivery(records="rows"), "records: means nothing in csv"),
+    "parts that are no names": (BRONZE, in_delivery(expected="initial", parts=["a.csv", "a.csv"]), "are no file names"),
+    "parts of a day": (BRONZE, in_delivery(parts=["a.csv"]), "does not go with expected: daily"),
+    "a source that is no mapping": (BRONZE, in_delivery(source="http"), "'http' is no source"),
+    "unknown kind of source": (BRONZE, in_delivery(source={"kind": "smtp"}), "source.kind: 'smtp' is unknown"),
+    "a source without endpoint": (BRONZE, in_delivery(source={"kind": "http", "path": "/"}), "source.endpoint: missing"),
+    "a table over http": (
+        BRONZE, in_delivery(source={"kind": "http", "endpoint": "x", "table": "t"}), "source: unknown key 'table'"
+    ),
+    "a database's rows as csv": (
+        BRONZE, in_delivery(source={"kind": "jdbc", "endpoint": "x", "table": "t"}), "'csv' is not how jdbc is kept"
+    ),
+    "increments without versions": (BRONZE, in_delivery(expected="increments"), "'increments' does not fit the source"),
+    "no layout": (GOLD, lay("wide"), "'wide' is no layout"),
+    "unknown key of layout": (GOLD, lay({"zOrderedBy": ["day"]}), "is no layout"),
+    "partitions that are no list": (GOLD, lay({"partitionedBy": "orders"}), "'orders' is no list"),
+    "a partition that is no mapping": (GOLD, lay({"partitionedBy": ["orders"]}), "'orders' is no partition"),
+    "a partition of no column": (GOLD, lay({"partitionedBy": [{"column": "colour"}]}), "there is no column 'colour'"),
+    "unknown transform": (
+        GOLD, lay({"partitionedBy": [{"column": "orders", "transform": "hash"}]}), "transform 'hash' is unknown"
+    ),
+    "a bucket without number": (
+        GOLD, lay({"partitionedBy": [{"column": "orders", "transform": "bucket"}]}), "argument None does not fit bucket"
+    ),
+    "sorted by no column": (GOLD, lay({"sortedBy": ["colour"]}), r"\['colour'\] are no columns"),
+    "compacted above nothing": (GOLD, lay({"compactAbove": 0}), "0 is no number of files"),
 }  # fmt: skip
 
 
