@@ -45,7 +45,7 @@ def demo(settings: Settings, report: Report) -> None:
 def _day(lake: Lake, day: date, report: Report) -> Outcome:
     from medallion.job import publish_gold
 
-    for landed in land(lake.settings, day):
+    for landed in land(lake.settings, day, spark=lake.spark):
         report(f"{landed.uri}: {landed.rows} rows, {landed.state}")
     outcome = execute(lake, Request(day, publish=True), report)
     publish_gold(lake, report)
@@ -57,7 +57,7 @@ def _spoiled_day(lake: Lake, report: Report) -> Outcome:
         report("the spoiled delivery was refused in an earlier demo (`medallion runs`); only news would be run")
         return _day(lake, SPOILED, report)
     main = lake.nessie.reference("main").hash
-    for landed in land(lake.settings, SPOILED, spoiled=True):
+    for landed in land(lake.settings, SPOILED, spoiled=True, spark=lake.spark):
         report(f"{landed.uri}: {landed.rows} rows, {landed.state}, damaged")
     try:
         execute(lake, Request(SPOILED), report)

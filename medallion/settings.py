@@ -140,6 +140,8 @@ class Ports(_Part):
     nessie: int = 0
     nessie_management: int = 0
     snowflake: int = 0
+    sources: int = 0
+    sources_ftp: int = 0
 
 
 class Settings(BaseSettings):

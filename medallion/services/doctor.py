@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medallion.errors import MedallionError
-from medallion.services import minio, nessie, postgres, snowflake, stack
+from medallion.services import minio, nessie, postgres, snowflake, source_endpoints, stack
 from medallion.services.ports import taken
 from medallion.services.service import SERVERS
 from medallion.settings import BUCKETS, Settings
@@ -60,6 +60,7 @@ def doctor(settings: Settings) -> list[Check]:
         ("versioning of bronze", _UP, partial(_versioning, settings)),
         ("Nessie", _UP, partial(_nessie, settings)),
         ("Snowflake endpoint", _UP, partial(_snowflake, settings)),
+        ("the demo's sources", _UP, partial(_sources, settings)),
     ]
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(lambda check: _run(*check), checks))
@@ -112,7 +113,7 @@ def _jar_folder() -> Path:
 
 def _jars() -> str:
     folder = _jar_folder()
-    wanted = ("iceberg-spark-runtime-*.jar", "iceberg-aws-bundle-*.jar")
+    wanted = ("iceberg-spark-runtime-*.jar", "iceberg-aws-bundle-*.jar", "delta-spark_*.jar", "postgresql-*.jar")
     absent = [pattern for pattern in wanted if not any(folder.glob(pattern))]
     if absent:
         raise _NotWellError(f"missing in {folder}: {', '.join(absent)}")
@@ -210,3 +211,9 @@ def _snowflake(settings: Settings) -> str:
         return f"account {where.account}: not asked, it is not part of the embedded stack"
     snowflake.check(where)
     return f"{where.host}:{where.port} answers SELECT 1"
+
+
+def _sources(settings: Settings) -> str:
+    if settings.profile != "embedded":
+        return "not asked: they are not part of the embedded stack"
+    return source_endpoints.check(settings.sources)

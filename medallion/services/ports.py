@@ -17,6 +17,8 @@ OWNERS = {
     "nessie": "nessie",
     "nessie_management": "nessie",
     "snowflake": "snowflake",
+    "sources": "sources",
+    "sources_ftp": "sources",
 }
 """The service that listens on each port of `medallion.settings.Ports`."""
 

@@ -1,7 +1,7 @@
 """Start, stop and look at the embedded stack.
 
-MinIO, PostgreSQL with Nessie on it, and the Snowflake endpoint: real servers on loopback, all
-state in one folder. What runs and is well is used; what died is started again; nothing is lost.
+MinIO, PostgreSQL with Nessie on it, the Snowflake endpoint and the demo's sources: real servers on
+loopback, all state in one folder. What runs and is well is used; what died is started again; nothing is lost.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Literal
 
 from medallion import settings as settings_module
 from medallion.errors import MedallionError, ServiceUnavailable
-from medallion.services import minio, nessie, ports, postgres, process, snowflake
+from medallion.services import minio, nessie, ports, postgres, process, snowflake, source_endpoints
 from medallion.services.service import Service, environment
 from medallion.services.state import Started, State, exclusively, read, read_or_begin
 from medallion.settings import S3, Postgres, Settings
 
-ORDER = ("postgres", "minio", "snowflake", "nessie")
+ORDER = ("postgres", "minio", "snowflake", "sources", "nessie")
 """The order in which servers start, as far as it matters; they stop in reverse."""
 _WATCHDOG = "watchdog"
 
@@ -66,11 +66,12 @@ def up(settings: Settings, report: Report, *, guard: int | None = None) -> Setti
         state.save()
         if guard is not None:
             _start_watchdog(state, guard)
-        with ThreadPoolExecutor(3) as pool:
+        with ThreadPoolExecutor(4) as pool:
             steps = [
                 pool.submit(_start_catalog, state, report, cancelled),
                 pool.submit(_start_store, state, report, cancelled),
                 pool.submit(_start, state, snowflake.describe, report, cancelled),
+                pool.submit(_start, state, source_endpoints.describe, report, cancelled),
             ]
             try:
                 failures = [error for step in steps if (error := step.exception())]
@@ -87,6 +88,8 @@ def _start_catalog(state: State, report: Report, cancelled: threading.Event) -> 
     _start(state, postgres.describe, report, cancelled)
     postgres.create_databases(Postgres.model_validate(state.settings()["postgres"]))
     _start(state, nessie.describe, report, cancelled)
+    if source_endpoints.fill_registry(state):
+        report(f"PostgreSQL: created the demo's source database {source_endpoints.REGISTRY}")
 
 
 def _start_store(state: State, report: Report, cancelled: threading.Event) -> None:
@@ -220,6 +223,7 @@ _ANSWERS: dict[str, Callable[[State], object]] = {
     "minio": minio.answers,
     "snowflake": snowflake.answers,
     "nessie": nessie.answers,
+    "sources": source_endpoints.answers,
 }
 
 

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from medallion.errors import ServiceUnavailable, SettingsError
-from medallion.settings import Settings
+from medallion.settings import Settings, Source
+
+_ENDPOINTS = ("weather_service", "price_archive", "aircraft_registry")
+"""The demo's sources that ask for a password."""
 
 
 @dataclass
@@ -78,14 +81,32 @@ class State:
                 "user": "medallion",
                 "password": self.passwords["snowflake"],
             },
+            "sources": self._sources(),
+        }
+
+    def _sources(self) -> dict[str, dict[str, str]]:
+        """The demo's endpoints; none before their ports are settled."""
+        if "sources" not in self.ports:
+            return {}
+        urls = {
+            "weather_service": f"http://127.0.0.1:{self.ports['sources']}",
+            "price_archive": f"ftp://127.0.0.1:{self.ports['sources_ftp']}",
+            "aircraft_registry": f"jdbc:postgresql://127.0.0.1:{self.ports['postgres']}/aircraft_registry",
+            "shop": str(self.home / "sources" / "shop"),
+        }
+        users = {"weather_service": "medallion", "price_archive": "medallion", "aircraft_registry": "aircraft_registry"}
+        return {
+            name: {"url": url} | ({"user": users[name], "password": self.passwords[name]} if name in users else {})
+            for name, url in urls.items()
         }
 
     def applied_to(self, settings: Settings) -> Settings:
         """The settings with this stack's addresses and secrets."""
-        parts = {name: getattr(settings, name) for name in self.settings()}
-        return settings.model_copy(
-            update={name: type(part).model_validate(part.model_dump() | self.settings()[name]) for name, part in parts.items()}
-        )
+        mine = self.settings()
+        sources = settings.sources | {name: Source.model_validate(value) for name, value in mine.pop("sources").items()}
+        parts = {name: getattr(settings, name) for name in mine}
+        changed = {name: type(part).model_validate(part.model_dump() | mine[name]) for name, part in parts.items()}
+        return settings.model_copy(update=changed | {"sources": sources})
 
     def save(self) -> None:
         """Write the file anew, whole or not at all."""
@@ -122,7 +143,8 @@ def read(settings: Settings) -> State | None:
                 "minio": parts["s3"]["secret_key"],
                 "postgres": parts["postgres"]["password"],
                 "snowflake": parts["snowflake"]["password"],
-            },
+            }
+            | {name: parts.get("sources", {}).get(name, {}).get("password") or secrets.token_urlsafe(24) for name in _ENDPOINTS},
             postgres_folder=Path(content["postgres_folder"]) if content["postgres_folder"] else None,
             services={name: Started(**values) for name, values in content["services"].items()},
         )
@@ -151,7 +173,7 @@ def read_or_begin(settings: Settings) -> State:
         home=settings.home,
         region=settings.s3.region,
         ports={},
-        passwords={name: secrets.token_urlsafe(24) for name in ("minio", "postgres", "snowflake")},
+        passwords={name: secrets.token_urlsafe(24) for name in ("minio", "postgres", "snowflake", *_ENDPOINTS)},
     )
 
 

@@ -20,7 +20,7 @@ from minio.error import S3Error
 from pydantic import SecretStr
 
 from medallion.errors import ServiceUnavailable
-from medallion.services import doctor, minio, postgres, process
+from medallion.services import doctor, minio, postgres, process, source_endpoints
 from medallion.services import snowflake as emulator
 from medallion.services import stack as services
 from medallion.services.ports import taken
@@ -81,7 +81,7 @@ def test_all_servers_run_and_are_used_again(own: Own) -> None:
     own.up()
     assert own.pids() == before
     assert {each.state for each in services.status(own.settings)} == {"running"}
-    assert sum("runs already" in line for line in own.lines) == 4
+    assert sum("runs already" in line for line in own.lines) == 5
 
 
 def test_buckets_and_versioning(own: Own) -> None:
@@ -166,9 +166,19 @@ def keep_table(own: Own) -> Callable[[], bool]:
     return there
 
 
+def keep_archive(own: Own) -> Callable[[], bool]:
+    return lambda: "price_archive" in own.settings.sources and bool(source_endpoints.check(own.settings.sources))
+
+
 @pytest.mark.parametrize(
     ("name", "keep"),
-    [("postgres", keep_row), ("minio", keep_object), ("nessie", keep_branch), ("snowflake", keep_table)],
+    [
+        ("postgres", keep_row),
+        ("minio", keep_object),
+        ("nessie", keep_branch),
+        ("snowflake", keep_table),
+        ("sources", keep_archive),
+    ],
 )
 def test_a_killed_server_is_started_again_and_loses_nothing(
     own: Own, name: str, keep: Callable[[Own], Callable[[], bool]]
@@ -234,10 +244,10 @@ def test_two_starts_at_once_and_a_port_that_others_took() -> None:
         twins = [subprocess.Popen([*words, "up"], cwd=ROOT, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
         printed = [twin.communicate(timeout=120)[0].decode() for twin in twins]
         assert [twin.returncode for twin in twins] == [0, 0]
-        assert sorted(text.count("runs already") for text in printed) == [0, 4]
+        assert sorted(text.count("runs already") for text in printed) == [0, 5]
         state = read(settings)
         assert state is not None
-        assert services.down(settings, print) == 4
+        assert services.down(settings, print) == 5
         assert {each.state for each in services.status(settings)} == {"stopped"}
         assert not any(taken(port) for port in state.ports.values())
         assert services.down(settings, print) == 0

@@ -10,12 +10,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from medallion import landing
+from medallion import landing, records
 from medallion.errors import InputError, UsageError
 from medallion.lakehouse.store import Object
 from medallion.settings import Settings
 
-FLIGHTS, AIRPORTS, AIRLINES = landing.DATASETS
+FLIGHTS, AIRPORTS, AIRLINES = landing.FILES
 DAY_1, DAY_4 = date(2013, 1, 1), date(2013, 1, 4)
 
 
@@ -65,7 +65,7 @@ def test_a_day_has_its_flights_and_no_other(day: date, rows: int) -> None:
 
 
 def test_lines_are_the_package_s_byte_for_byte_in_its_order() -> None:
-    with zipfile.ZipFile(landing._package() / "data" / "flights.csv.zip") as archive:
+    with zipfile.ZipFile(records.folder(records.FLIGHTS) / "data" / "flights.csv.zip") as archive:
         whole = archive.read("flights.csv")
     for day in (DAY_1, date(2013, 11, 3), date(2013, 12, 31)):
         header, _, lines = landing.content(FLIGHTS, day).partition(b"\n")
@@ -145,6 +145,6 @@ def test_an_unknown_dataset_is_refused(shelf: Shelf) -> None:
 
 
 def test_without_the_package_it_says_what_to_install(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(records.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"medallion\[demo\]"):
         landing.content(FLIGHTS, DAY_1)
