@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def to_json(table: pa.Table) -> str:
-    """Rows as one JSON array of objects, and nothing else.
+    """Rows as one JSON array of objects, and nothing else. Columns of Arrow's type `json` are JSON in it.
 
     Dates and times are ISO 8601, an instant with its offset. Whole numbers of any size are numbers;
     decimals with a fraction are texts, for most readers would make doubles of them; so are NaN
@@ -23,6 +23,9 @@ def to_json(table: pa.Table) -> str:
     """
     names = _unique(table.column_names)
     rows = _in_microseconds(table.rename_columns(names)).to_pylist()
+    documents = {name for name, field in zip(names, table.schema, strict=True) if str(field.type) == "extension<arrow.json>"}
+    for row in rows:
+        row.update({name: json.loads(row[name], parse_float=Decimal) for name in documents if row[name] is not None})
     plain = [{name: _plain(row[name]) for name in names} for row in rows]
     return json.dumps(plain, ensure_ascii=False, allow_nan=False)
 

@@ -13,13 +13,12 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from medallion.answers import to_json, to_rich
-from medallion.errors import MedallionError, ServiceUnavailable, UsageError
+from medallion.errors import ServiceUnavailable, UsageError
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -212,24 +211,15 @@ def warehouse(settings: Settings, sql: str) -> pa.Table:
 
     Args:
         sql: one SELECT, WITH, SHOW, DESCRIBE or EXPLAIN in the warehouse's SQL. It runs in a
-            transaction that is rolled back; use a role that may only read where more is at stake.
+            transaction that is rolled back, and in PostgreSQL can only read; use a role that may
+            only read where more is at stake.
 
-    Returns: its rows; column names in lower case where the warehouse has them in upper case.
     Raises: UsageError for anything else and for what the warehouse refuses; ServiceUnavailable.
     """
     statement = one_read(sql)
-    from medallion.publish.snowflake_session import Session
-    from medallion.publish.target import Outrun, Unanswered
+    from medallion.publish.target import answer
 
-    with closing(Session(settings.snowflake, tag="medallion sql")) as session:
-        try:
-            session.execute("BEGIN")
-            found = session.arrow(statement)
-        except (Unanswered, Outrun) as error:
-            raise ServiceUnavailable(f"the warehouse gives no answer: {error}", hint="try again") from error
-        except MedallionError as error:
-            raise UsageError(f"the query fails: {error.message}", hint="the SQL is Snowflake's") from error
-    return found.rename_columns([name.lower() if name == name.upper() else name for name in found.column_names])
+    return answer(settings, statement)
 
 
 def one_read(sql: str) -> str:

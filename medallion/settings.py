@@ -100,6 +100,12 @@ class Snowflake(_Part):
         return self.host is not None
 
 
+class WarehousePostgres(Postgres):
+    """The warehouse, where `warehouse` is `postgres`."""
+
+    database: str = "gold"
+
+
 class Spark(_Part):
     """Spark, as the session builder sets it; a cluster's own file may override it."""
 
@@ -152,11 +158,12 @@ class Settings(BaseSettings):
     profile: str = "embedded"
     home: Path = ROOT / ".medallion"
     domains: str = ""  # further domain folders, separated by ':'
-    warehouse: Literal["snowflake"] = "snowflake"
+    warehouse: Literal["snowflake", "postgres"] = "snowflake"
     nessie: Nessie = Nessie()
     s3: S3 = S3()
     postgres: Postgres = Postgres()
     snowflake: Snowflake = Snowflake()
+    warehouse_postgres: WarehousePostgres = WarehousePostgres()
     spark: Spark = Spark()
     sources: dict[str, Source] = Field(default_factory=dict)
     runs: Runs = Runs()

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medallion.publish import nested
 from medallion.publish.columns import Column
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 
@@ -31,7 +33,8 @@ def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Dige
 
     Args:
         source: columns are found by name, whatever its case. An integer where `columns` says
-            timestamp is microseconds since 1970-01-01, in UTC for an instant.
+            timestamp is microseconds since 1970-01-01, in UTC for an instant; a text where they
+            say json is JSON.
         columns: the columns that count, with the types that they are compared as.
     """
     import duckdb
@@ -40,9 +43,9 @@ def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Dige
         if isinstance(source, Sequence):
             if not source:
                 return Digest(0, "0" * 32)
-            relation = engine.read_parquet([str(path) for path in source], union_by_name=True)
+            relation = rows_of(engine, source, columns)
         else:
-            relation = engine.from_arrow(source)
+            relation = engine.from_arrow(nested.from_table(source, columns))
         types = {name.lower(): str(type_) for name, type_ in zip(relation.columns, relation.types, strict=True)}
         texts = [
             f"coalesce(length({text}) || ':' || {text}, '-')"
@@ -55,6 +58,13 @@ def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Dige
     return Digest(int(count), f"{int(high) % 2**64:016x}{int(low) % 2**64:016x}")
 
 
+def rows_of(engine: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:
+    """Rows of Parquet files (at least one); what is nested and kept as JSON as canonical texts of it."""
+    if nested.names_of(columns):
+        return engine.from_arrow(nested.from_files(paths, columns))
+    return engine.read_parquet([str(path) for path in paths], union_by_name=True)
+
+
 def _text(column: Column, found: str) -> str:
     """A DuckDB expression: the one text of a value, null for null."""
     name = '"' + column.name.replace('"', '""') + '"'
@@ -64,5 +74,5 @@ def _text(column: Column, found: str) -> str:
         return f"CAST({micros} AS VARCHAR)"
     if column.type == "binary":
         return f"hex({name})"
-    as_type = {"int": "BIGINT", "float": "DOUBLE", "string": "VARCHAR"}.get(column.type, column.type.upper())
+    as_type = {"int": "BIGINT", "float": "DOUBLE", "string": "VARCHAR", "json": "VARCHAR"}.get(column.type, column.type.upper())
     return f"CAST(CAST({name} AS {as_type}) AS VARCHAR)"

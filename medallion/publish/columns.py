@@ -24,12 +24,14 @@ _FROM_ICEBERG = {
     "binary": "binary",
 }
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
+_NESTED = ("list<", "map<", "struct<")
 
 
 @dataclass(frozen=True)
 class Column:
     """One column. `type` is one of boolean, int, bigint, float, double, decimal(p,s), date,
-    timestamp (an instant), timestamp_ntz (a local time), string, binary."""
+    timestamp (an instant), timestamp_ntz (a local time), string, binary, and json for what is
+    nested in the lake (see `nested.py`; not every warehouse takes it)."""
 
     name: str
     type: str
@@ -45,12 +47,10 @@ def from_iceberg(dataset: str, schema: Schema) -> tuple[Column, ...]:
         text = str(field.field_type)
         decimal = _DECIMAL.fullmatch(text)
         type_ = f"decimal({decimal[1]},{decimal[2]})" if decimal else _FROM_ICEBERG.get(text)
+        if type_ is None and text.startswith(_NESTED):
+            type_ = "json"
         if type_ is None:
-            raise UsageError(
-                f"{dataset}: column '{field.name}' is {text}, which is not published; the warehouse is unchanged",
-                hint="flatten it in the gold transform, or set `published: false` in its contract",
-                dataset=dataset,
-            )
+            raise not_published(dataset, f"column '{field.name}' is {text}")
         columns.append(Column(field.name, type_))
     names = [column.name.lower() for column in columns]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -60,3 +60,12 @@ def from_iceberg(dataset: str, schema: Schema) -> tuple[Column, ...]:
             dataset=dataset,
         )
     return tuple(columns)
+
+
+def not_published(dataset: str, why: str) -> UsageError:
+    """A dataset has a column that cannot be published as it is."""
+    return UsageError(
+        f"{dataset}: {why}, which is not published; the warehouse is unchanged",
+        hint="change it in the gold transform, or set `published: false` in its contract",
+        dataset=dataset,
+    )

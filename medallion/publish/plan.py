@@ -101,6 +101,6 @@ def _position(nessie: Nessie, main: Reference, wanted: str, head: Head) -> tuple
     if head.hash is not None:  # the whole log was read
         raise UsageError(
             f"the warehouse shows {head.hash[:12]}, which main no longer contains; the warehouse is unchanged",
-            hint="restore main to a history that contains it, or publish into another `snowflake.database`",
+            hint="restore main to a history that contains it, or publish into another database of the warehouse",
         )
     return "published", found, tuple(reversed(runs))

@@ -196,6 +196,7 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
         counts = target.counts(tuple(staged))
         for dataset, each in staged.items():
             if counts[dataset] != each.state.rows:
+                attempts.staged.clear()  # what was staged may be gone, as when the warehouse has crashed
                 raise Outrun(f"{dataset} has {counts[dataset]} rows instead of {each.state.rows} in the transaction")
         with steps("ledger", sequence=entry.sequence):
             target.append(entry, head)

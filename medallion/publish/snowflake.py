@@ -15,14 +15,15 @@ import json
 import re
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medallion.publish.columns import Column
+from medallion.publish import target
+from medallion.publish.columns import Column, not_published
 from medallion.publish.ledger import Entry, Head
 from medallion.publish.snowflake_session import Session
-from medallion.publish.target import Missing, Outrun
+from medallion.publish.target import Missing, Outrun, left_over
 from medallion.settings import Snowflake
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ _HEAD = "publication_head"
 _LEDGER = "publications"
 _STAGE = "publication_files"
 _STAGED = "staged_"
-LOCK_WAIT_S = 30.0
-"""How long a publication waits for another one's transaction, where the warehouse does not do it."""
-_LEFT_AFTER = timedelta(days=1)
 _ENTRY = '"SEQUENCE", "PUBLICATION_ID", "MAIN_HASH", "RUNS", "PUBLISHED_AT", "DETAILS"'
 _FORMAT = "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE)"
 
@@ -81,6 +79,11 @@ class SnowflakeTarget:
     def type_of(self, column: Column) -> str:
         types = _DESCRIBED | {"timestamp": self._session.dialect.instant}
         return types.get(column.type) or column.type.replace("decimal", "NUMBER")
+
+    def check(self, dataset: str, columns: Sequence[Column]) -> None:
+        for column in columns:
+            if column.type == "json":
+                raise not_published(dataset, f"column '{column.name}' is nested")
 
     # ── ledger ────────────────────────────────────────────────────────────────────────────────
     def prepare(self) -> None:
@@ -168,7 +171,7 @@ class SnowflakeTarget:
         tables = self._session.rows(f"SHOW TABLES IN SCHEMA {self._name(_SCHEMA)}")
         names = [str(row[1]).lower() for row in tables]
         there = {name.removeprefix(_STAGED) for name in names if name.startswith(_STAGED)}
-        for place in sorted(set(places) | {place for place in there if _left(place)}):
+        for place in sorted(set(places) | {place for place in there if left_over(place)}):
             self._session.execute(f"DROP TABLE IF EXISTS {self._staged(place)}", repeatable=True)
             if self._session.dialect.removes_files:
                 self._session.execute(f"REMOVE {self._at(place)}", repeatable=True)
@@ -178,7 +181,7 @@ class SnowflakeTarget:
         self._session.execute("BEGIN")
 
     def lock(self) -> Head:
-        deadline = time.monotonic() + LOCK_WAIT_S
+        deadline = time.monotonic() + target.LOCK_WAIT_S
         while True:
             try:
                 self._session.execute(f'UPDATE {self._head_table} SET "LOCKED" = "LOCKED" + 1')
@@ -253,12 +256,3 @@ def _quoted(name: str) -> str:
 
 def _text(value: Any) -> str:
     return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _left(place: str) -> bool:
-    """Whether a place's name begins with a time that is long past."""
-    try:
-        begun = datetime.strptime(place.split("_")[0], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        return False
-    return datetime.now(UTC) - begun > _LEFT_AFTER

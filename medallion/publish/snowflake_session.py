@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medallion.errors import MedallionError, ServiceUnavailable, SettingsError
+from medallion.errors import MedallionError, ServiceUnavailable, SettingsError, UsageError
 from medallion.publish.target import Missing, Outrun, Unanswered
 from medallion.settings import Snowflake
 
@@ -184,6 +185,23 @@ class Session:
             f"the warehouse ({self.address}) refused a statement: {message}",
             hint=f"check the role's rights (snowflake.role); the statement began: {' '.join(statement.split())[:160]}",
         )
+
+
+def answer(settings: Snowflake, query: str) -> pa.Table:
+    """Answer one query in a transaction that is rolled back.
+
+    Returns: its rows; column names in lower case where Snowflake has them in upper case.
+    Raises: UsageError for what the warehouse refuses; ServiceUnavailable.
+    """
+    with closing(Session(settings, tag="medallion sql")) as session:
+        try:
+            session.execute("BEGIN")
+            found = session.arrow(query)
+        except (Unanswered, Outrun) as error:
+            raise ServiceUnavailable(f"the warehouse gives no answer: {error}", hint="try again") from error
+        except MedallionError as error:
+            raise UsageError(f"the query fails: {error.message}", hint="the SQL is Snowflake's") from error
+    return found.rename_columns([name.lower() if name == name.upper() else name for name in found.column_names])
 
 
 def secret(settings: Snowflake) -> dict[str, Any]:

@@ -81,10 +81,12 @@ class Fit:
 def fit(s3: S3, target: Target, dataset: str, content: Content) -> Fit:
     """Compare a table's columns in lake and target. Changes nothing.
 
-    Raises: UsageError for a change that would break consumers: a column that is gone, or another type.
+    Raises: UsageError for a column that the target cannot hold, and for a change that would break
+        consumers: a column that is gone, or another type.
     """
     table = lake_files.open_table(s3, content)
     columns = from_iceberg(dataset, table.schema())
+    target.check(dataset, columns)
     there = target.columns(dataset)
     wanted = {column.name.lower(): column for column in columns}
     for name, type_ in (there or {}).items():
@@ -125,8 +127,12 @@ def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Re
         size = files.bytes
         with steps("stage", dataset=dataset, place=place, files=len(files.paths), bytes=size):
             target.stage(place, files.paths)
-    with steps("copy", dataset=dataset, place=place, rows=files.rows):
-        copied = target.copy(place, fit.columns)
+        with steps("copy", dataset=dataset, place=place, rows=files.rows):
+            try:
+                copied = target.copy(place, fit.columns)
+            except MedallionError as error:
+                error.dataset = dataset
+                raise
     if not files.rows == found.rows == copied:
         raise MedallionError(
             f"{dataset}: {files.rows} rows in the lake, {found.rows} in the files, {copied} in the warehouse's "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,11 @@ from medallion.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+LOCK_WAIT_S = 30.0
+"""How long a publication waits for another one's transaction before it plans again."""
+_LEFT_AFTER = timedelta(days=1)
 
 
 class Unanswered(Exception):
@@ -39,7 +45,7 @@ class Target(Protocol):
     name: str
 
     def prepare(self) -> None:
-        """Create the database and the ledger where they are missing."""
+        """Create the ledger, and where the warehouse lets us the database, where they are missing."""
 
     def head(self) -> Head:
         """What the warehouse shows now."""
@@ -56,6 +62,9 @@ class Target(Protocol):
     def type_of(self, column: Column) -> str:
         """How `columns` would describe a column."""
 
+    def check(self, dataset: str, columns: Sequence[Column]) -> None:
+        """Raises: UsageError for a name or a type that the warehouse cannot hold. Sends nothing."""
+
     def create(self, dataset: str, columns: Sequence[Column]) -> None:
         """Create a dataset's table, and its schema, where they are missing."""
 
@@ -63,7 +72,8 @@ class Target(Protocol):
         """Give a dataset's table further columns, null in the rows that are there."""
 
     def stage(self, place: str, files: Sequence[Path]) -> None:
-        """Upload files under a place of their own. They are in one folder, and nothing else is."""
+        """Upload files under a place of their own. They are in one folder, nothing else is, and they
+        stay until `copy` has returned."""
 
     def copy(self, place: str, columns: Sequence[Column]) -> int:
         """Load what was staged at a place into a new staging table. Returns: its rows."""
@@ -117,8 +127,36 @@ class NoJournal:
         return nullcontext()
 
 
+def left_over(place: str) -> bool:
+    """Whether a place's name begins with a time that is long past."""
+    try:
+        begun = datetime.strptime(place.split("_")[0], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return datetime.now(UTC) - begun > _LEFT_AFTER
+
+
+# ── the choice ────────────────────────────────────────────────────────────────────────────────────
 def connect(settings: Settings) -> Target:
     """A session with the warehouse of the settings. Raises: ServiceUnavailable."""
+    if settings.warehouse == "postgres":
+        from medallion.publish.postgres import PostgresTarget
+
+        return PostgresTarget(settings.warehouse_postgres)
     from medallion.publish.snowflake import SnowflakeTarget
 
     return SnowflakeTarget(settings.snowflake)
+
+
+def answer(settings: Settings, query: str) -> pa.Table:
+    """The rows of one query that the warehouse of the settings answers, in a transaction that is given up.
+
+    Raises: UsageError for what the warehouse refuses; ServiceUnavailable.
+    """
+    if settings.warehouse == "postgres":
+        from medallion.publish import postgres_session
+
+        return postgres_session.answer(settings.warehouse_postgres, query)
+    from medallion.publish import snowflake_session
+
+    return snowflake_session.answer(settings.snowflake, query)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -59,7 +60,9 @@ def doctor(settings: Settings) -> list[Check]:
         ("buckets", _UP, partial(_buckets, settings)),
         ("versioning of bronze", _UP, partial(_versioning, settings)),
         ("Nessie", _UP, partial(_nessie, settings)),
-        ("Snowflake endpoint", _UP, partial(_snowflake, settings)),
+        ("PostgreSQL warehouse", _UP, partial(_warehouse_postgres, settings))
+        if settings.warehouse == "postgres"
+        else ("Snowflake endpoint", _UP, partial(_snowflake, settings)),
         ("the demo's sources", _UP, partial(_sources, settings)),
     ]
     with ThreadPoolExecutor(4) as pool:
@@ -203,6 +206,22 @@ def _versioning(settings: Settings) -> str:
 def _nessie(settings: Settings) -> str:
     nessie.check(settings.nessie)
     return f"{settings.nessie.uri}, default branch main"
+
+
+def _warehouse_postgres(settings: Settings) -> str:
+    from medallion.publish.postgres_session import Session
+
+    where = settings.warehouse_postgres
+    with closing(Session(where, tag="medallion doctor")) as session:
+        [(version, prepared, may_create)] = session.rows(
+            "SELECT current_setting('server_version'), to_regnamespace('medallion') IS NOT NULL, "
+            "has_database_privilege(current_database(), 'CREATE')"
+        )
+    if not (prepared or may_create):
+        raise _NotWellError(
+            f"user '{where.user}' may not create schemas: GRANT CREATE ON DATABASE \"{where.database}\" TO \"{where.user}\""
+        )
+    return f"{version} on {where.host}:{where.port}, database {where.database}"
 
 
 def _snowflake(settings: Settings) -> str:

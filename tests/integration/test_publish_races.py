@@ -13,33 +13,26 @@ import pytest
 
 from medallion.errors import ConflictError, ServiceUnavailable
 from medallion.publish.publication import history, publish
-from medallion.publish.snowflake_session import Session
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.tcp_proxy import TcpProxy
-from tests.warehouse import agreed, rows, with_snowflake
+from tests.warehouse import BOTH, agreed, database, proxied, rows, session, through, with_warehouse
 
 pytest_plugins = ["tests.warehouse"]
 
 COLUMNS = {"id": "bigint", "version": "bigint"}
-FILL, APPEND, MOVE = "INSERT INTO .*STAGED_", "INSERT INTO .{0,60}PUBLICATIONS", "UPDATE .* SET .{0,4}SEQUENCE"
-STATEMENTS = ["COPY INTO", "BEGIN", "LOCKED", "DELETE FROM", FILL, APPEND, MOVE, "COMMIT"]
-
-
-def through(settings: Settings, proxy: TcpProxy) -> Settings:
-    return with_snowflake(settings, host="127.0.0.1", port=proxy.port)
-
-
-def proxied(settings: Settings) -> TcpProxy:
-    assert settings.snowflake.host
-    assert settings.snowflake.port
-    return TcpProxy(settings.snowflake.host, settings.snowflake.port)
+FILL, APPEND, MOVE = "(?i)INSERT INTO .*STAGED_", "(?i)INSERT INTO .{0,60}PUBLICATIONS", "(?i)UPDATE .* SET .{0,4}SEQUENCE"
+STATEMENTS = {
+    "snowflake": ["COPY INTO", "BEGIN", "LOCKED", "DELETE FROM", FILL, APPEND, MOVE, "COMMIT"],
+    "postgres": ["COPY .* FROM STDIN", "locked", FILL, "COMMIT$|COMMIT\\W"],
+}
 
 
 def version(of: int, count: int = 50) -> list[dict[str, int]]:
     return [{"id": number, "version": of} for number in range(count)]
 
 
+@BOTH
 @pytest.mark.parametrize("lost", ["drop_reply", "drop_request"])
 def test_whatever_is_lost_it_is_published_once(settings: Settings, lake: LakeTables, domain: str, lost: str) -> None:
     one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
@@ -47,7 +40,7 @@ def test_whatever_is_lost_it_is_published_once(settings: Settings, lake: LakeTab
     lake.commit({one: version(0), two: version(0)})
     publish(settings, contracts)
     with proxied(settings) as proxy:
-        for number, statement in enumerate(STATEMENTS, 1):
+        for number, statement in enumerate(STATEMENTS[settings.warehouse], 1):
             at = lake.commit({one: version(number, 40 + number), two: version(number, 20 + number)})
             lines: list[str] = []
             happened = getattr(proxy, lost)(statement)
@@ -60,14 +53,15 @@ def test_whatever_is_lost_it_is_published_once(settings: Settings, lake: LakeTab
             assert len(history(settings)) == number + 1
             assert agreed(settings, contracts), statement
             by_ledger = any("ledger says" in line for line in lines)
-            assert by_ledger == (statement == "COMMIT" and lost == "drop_reply"), statement
+            assert by_ledger == (statement.startswith("COMMIT") and lost == "drop_reply"), statement
 
 
 def test_copies_that_arrive_late_change_nothing(settings: Settings, lake: LakeTables, domain: str) -> None:
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: version(1)})
     with proxied(settings) as proxy:
-        for pattern in STATEMENTS[2:]:
+        assert isinstance(proxy, TcpProxy)
+        for pattern in STATEMENTS["snowflake"][2:]:
             proxy.keep_twin(pattern)
         publish(through(settings, proxy), Contracts(one))
         lake.commit({one: version(2, 20)})
@@ -81,19 +75,21 @@ def test_copies_that_arrive_late_change_nothing(settings: Settings, lake: LakeTa
     assert agreed(settings, Contracts(one))
 
 
+@BOTH
 def test_a_warehouse_that_never_answers_the_commit_is_told_as_such(settings: Settings, lake: LakeTables, domain: str) -> None:
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: version(1)})
     impatient = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 2})})
     with proxied(settings) as proxy:
         for nth in (1, 2, 3):
-            proxy.drop_request("COMMIT", nth)
+            proxy.drop_request(STATEMENTS[settings.warehouse][-1], nth)
         with pytest.raises(ServiceUnavailable, match="version before or after") as unknown:
             publish(through(impatient, proxy), Contracts(one))
     assert unknown.value.retryable
     assert publish(settings, Contracts(one)).outcome == "published"
 
 
+@BOTH
 def test_whoever_holds_the_head_goes_first(
     settings: Settings, lake: LakeTables, domain: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,11 +98,11 @@ def test_whoever_holds_the_head_goes_first(
     publish(settings, Contracts(one))
     lake.commit({one: version(2)})
     impatient = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 1})})
-    with closing(Session(settings.snowflake)) as other:
+    with closing(session(settings)) as other:
         other.execute("BEGIN")
-        other.execute(f"UPDATE {settings.snowflake.database}.medallion.publication_head SET locked = locked + 1")
+        other.execute(f"UPDATE {database(settings)}.medallion.publication_head SET locked = locked + 1")
         with monkeypatch.context() as patched:
-            patched.setattr("medallion.publish.snowflake.LOCK_WAIT_S", 0.3)
+            patched.setattr("medallion.publish.target.LOCK_WAIT_S", 0.3)
             with pytest.raises(ConflictError) as refused:
                 publish(impatient, Contracts(one))
         assert refused.value.exit_code == 4
@@ -116,61 +112,64 @@ def test_whoever_holds_the_head_goes_first(
     assert {row[1] for row in rows(settings, one)} == {2}
 
 
-def _publish(settings: Settings, contracts: Contracts, barrier: Any, results: Any) -> None:
-    barrier.wait(60)
-    try:
-        done = publish(settings, contracts)
-        results.put((done.outcome, done.hash, done.sequence))
-    except BaseException as error:
-        results.put(repr(error))
-        raise
+def _publish(settings: Settings, contracts: Contracts, barrier: Any, results: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        barrier.wait(60)
+        try:
+            done = publish(settings, contracts)
+            results.put((done.outcome, done.hash, done.sequence))
+        except BaseException as error:
+            results.put(repr(error))
+            raise
 
 
+@BOTH
 def test_two_processes_publish_at_once_and_it_happens_once(settings: Settings, lake: LakeTables, domain: str) -> None:
     one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
     contracts = Contracts(one, two)
     processes = multiprocessing.get_context("spawn")
     barrier, results = processes.Barrier(3), processes.Queue()
     published = []
+    both = [processes.Process(target=_publish, args=(settings, contracts, barrier, results, 2)) for _ in range(2)]
+    for each in both:
+        each.start()
     for round_ in range(2):
         published.append(lake.commit({one: version(round_, 2000), two: version(round_, 10)}))
-        both = [processes.Process(target=_publish, args=(settings, contracts, barrier, results)) for _ in range(2)]
-        for each in both:
-            each.start()
         barrier.wait(60)
         outcomes = sorted(results.get(timeout=120) for _ in both)
-        for each in both:
-            each.join(60)
         assert outcomes == [("already", published[-1], round_ + 1), ("published", published[-1], round_ + 1)]
         assert [entry.hash for entry in history(settings)] == published[::-1]
         assert agreed(settings, contracts)
+    for each in both:
+        each.join(60)
 
 
+@BOTH
 def test_a_reader_never_sees_half_a_publication(settings: Settings, lake: LakeTables, domain: str) -> None:
     one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
     contracts = Contracts(one, two)
     lake.commit({one: version(0, 100), two: version(0, 100)})
     publish(settings, contracts)
-    database = settings.snowflake.database
+    place = f"{database(settings)}.{domain}"
     question = (
-        f"SELECT (SELECT COUNT(*) FROM {database}.{domain}.one), (SELECT MIN(version) FROM {database}.{domain}.one), "
-        f"(SELECT MAX(version) FROM {database}.{domain}.one), (SELECT COUNT(*) FROM {database}.{domain}.two), "
-        f"(SELECT MIN(version) FROM {database}.{domain}.two), (SELECT MAX(version) FROM {database}.{domain}.two), "
-        f"(SELECT sequence FROM {database}.medallion.publication_head), "
-        f"(SELECT MAX(sequence) FROM {database}.medallion.publications)"
+        f"SELECT (SELECT COUNT(*) FROM {place}.one), (SELECT MIN(version) FROM {place}.one), "
+        f"(SELECT MAX(version) FROM {place}.one), (SELECT COUNT(*) FROM {place}.two), "
+        f"(SELECT MIN(version) FROM {place}.two), (SELECT MAX(version) FROM {place}.two), "
+        f"(SELECT sequence FROM {database(settings)}.medallion.publication_head), "
+        f"(SELECT MAX(sequence) FROM {database(settings)}.medallion.publications)"
     )
     seen: list[tuple[Any, ...]] = []
     over = threading.Event()
 
     def watch() -> None:
-        with closing(Session(settings.snowflake)) as session:
+        with closing(session(settings)) as reading:
             while not over.is_set():
-                seen.append(session.rows(question)[0])
+                seen.append(reading.rows(question)[0])
 
     reader = threading.Thread(target=watch)
     reader.start()
     try:
-        for round_ in range(1, 11):
+        for round_ in range(1, 7):
             lake.commit({one: version(round_, 100 + round_), two: version(round_, 200 + round_)})
             publish(settings, contracts)
             time.sleep(0.05)
@@ -180,26 +179,30 @@ def test_a_reader_never_sees_half_a_publication(settings: Settings, lake: LakeTa
     for count, low, high, other, other_low, other_high, head, last in seen:
         assert low == high == other_low == other_high == head - 1 == last - 1
         assert (count, other) == ((100, 100) if low == 0 else (100 + low, 200 + low))
-    assert len({each[6] for each in seen}) >= 8, "the reader saw too few versions to prove anything"
+    assert len({each[6] for each in seen}) >= 5, "the reader saw too few versions to prove anything"
 
 
+@BOTH
 @pytest.mark.parametrize("what", ["password", "user"])
 def test_a_wrong_secret_is_named_and_not_shown(settings: Settings, what: str) -> None:
     from pydantic import SecretStr
 
     wrong = {"password": SecretStr("open-sesame")} if what == "password" else {"user": "nobody"}
     with pytest.raises(ServiceUnavailable) as refused:
-        history(with_snowflake(settings, **wrong))
+        history(with_warehouse(settings, **wrong))
     assert refused.value.exit_code == 5
-    assert "SNOWFLAKE_PASSWORD" in str(refused.value)
+    variable = "SNOWFLAKE_PASSWORD" if settings.warehouse == "snowflake" else "MEDALLION_WAREHOUSE_POSTGRES__PASSWORD"
+    assert variable in str(refused.value)
     assert "open-sesame" not in str(refused.value)
 
 
+@BOTH
 def test_a_server_that_is_down_is_named(settings: Settings, lake: LakeTables, domain: str) -> None:
     with proxied(settings) as proxy:
         gone = through(settings, proxy)
+        address = f"127.0.0.1:{proxy.port}"
     begun = time.monotonic()
-    with pytest.raises(ServiceUnavailable, match=re.escape(f"127.0.0.1:{gone.snowflake.port}")) as refused:
+    with pytest.raises(ServiceUnavailable, match=re.escape(address)) as refused:
         publish(gone, Contracts(gold("one", COLUMNS, domain=domain)))
     assert "medallion up" in (refused.value.hint or "")
     assert time.monotonic() - begun < 15

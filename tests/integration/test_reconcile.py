@@ -11,9 +11,10 @@ from medallion.publish.publication import publish
 from medallion.publish.reconcile import reconcile
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
-from tests.warehouse import agreed, select
+from tests.warehouse import BOTH, agreed, database, select
 
 pytest_plugins = ["tests.warehouse"]
+pytestmark = BOTH
 
 COLUMNS = {
     "id": "bigint", "text": "string", "ratio": "double", "money": "decimal(8,2)", "bytes": "binary",
@@ -52,7 +53,7 @@ def test_one_changed_value_is_found(settings: Settings, lake: LakeTables, domain
     assert agreed(settings, contracts)
 
     for name, damage in DAMAGE.items():
-        select(settings, damage.format(table=f"{settings.snowflake.database}.{domain}.{name}"))
+        select(settings, damage.format(table=f"{database(settings)}.{domain}.{name}"))
 
     found = {each.dataset.split(".")[2]: each for each in reconcile(settings, contracts)}
     assert {name for name, each in found.items() if each.agreed} == {"untouched"}

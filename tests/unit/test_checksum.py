@@ -69,6 +69,28 @@ def test_every_value_matters(change: dict[str, Any]) -> None:
     assert of(lines) != of(LINES)
 
 
+NESTED = (Column("id", "bigint"), Column("doc", "json"))
+DOC = pa.struct(
+    [("zone", pa.string()), ("fee", pa.decimal128(20, 4)), ("big", pa.int64()), ("counts", pa.map_(pa.string(), pa.float64()))]
+)
+
+
+def documents(*docs: Any, as_json: bool = False) -> pa.Table:
+    return pa.table({"id": range(len(docs)), "doc": pa.array(docs, pa.string() if as_json else DOC)})
+
+
+def test_a_nested_value_is_what_its_json_says(tmp_path: Path) -> None:
+    doc = {"zone": "é", "fee": Decimal("1.5000"), "big": 2**63 - 1, "counts": [("b", float("nan")), ("aa", -0.0), ("c", 1e20)]}
+    table = documents(doc, None)
+    said = '{"fee": 1.50, "big": 9223372036854775807, "counts": {"aa": 0, "c": 100000000000000000000.0, "b": "NaN"}, "zone": "é"}'
+    assert digest(documents(said, None, as_json=True), NESTED) == digest(table, NESTED)
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert digest([tmp_path / "a.parquet"], NESTED) == digest(table, NESTED)
+    wrong = [("1.50", "1.5001"), ("807", "806"), ('"NaN"', "null"), ('"é"', '"e"'), ('"aa": 0', '"ab": 0'), (said, "null")]
+    found = {digest(documents(said.replace(*each), None, as_json=True), NESTED).checksum for each in wrong}
+    assert len(found | {digest(table, NESTED).checksum, digest(documents(None, None), NESTED).checksum}) == len(wrong) + 2
+
+
 def test_repeated_rows_count() -> None:
     assert of([*LINES, LINES[0], LINES[0]]) != of(LINES)
     assert of([*LINES[1:], LINES[0], LINES[0]]) != of([*LINES, LINES[1]])

@@ -1,0 +1,269 @@
+"""PostgreSQL as a target: every statement that a publication sends is in this file.
+
+Names are quoted once, in `_name`, in lower case, so that unquoted use works; the database's own name
+may stand before them: `gold.operations.fact_flight`. The ledger, its head and the staging tables are
+in the schema `medallion` of the same database.
+
+Readers see the rows of before until COMMIT, and nobody waits; only a new column needs the table alone.
+The second of two publishers waits at the head's row (`LOCK_WAIT_S`), then reads it again in a new
+statement; that shows what the first has committed, because the transaction is READ COMMITTED.
+A connection delivers each statement once and in order, so that, other than over HTTP, no copy of one
+can arrive after its transaction; whoever has the row's lock keeps it to the end.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medallion.publish import target
+from medallion.publish.checksum import rows_of
+from medallion.publish.columns import Column, not_published
+from medallion.publish.ledger import Entry, Head
+from medallion.publish.postgres_session import Session
+from medallion.publish.target import Missing, Outrun, left_over
+from medallion.settings import WarehousePostgres
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_STAGED = "staged_"
+_HEAD = "medallion.publication_head"
+_LEDGER = "medallion.publications"
+_ENTRY = "sequence, publication_id, main_hash, runs, published_at, details"
+_NAME_BYTES = 63
+_MAKE = "SELECT pg_advisory_xact_lock(hashtext('medallion.publish'));"
+"""Before what is made where missing: two sessions that make the same at once would fail."""
+_LEDGER_TABLES = f"""{_MAKE}
+CREATE TABLE IF NOT EXISTS {_LEDGER} (sequence bigint PRIMARY KEY, publication_id text NOT NULL UNIQUE,
+  main_hash text NOT NULL, runs text NOT NULL, published_at timestamptz NOT NULL, details text NOT NULL);
+CREATE TABLE IF NOT EXISTS {_HEAD} AS SELECT 0::bigint AS sequence, NULL::text AS main_hash,
+  NULL::text AS publication_id, 0::bigint AS locked;"""
+
+
+class PostgresTarget:
+    """One session with a PostgreSQL database."""
+
+    def __init__(self, settings: WarehousePostgres) -> None:
+        """Log in. Raises: ServiceUnavailable."""
+        self.name = "postgres"
+        self._session = Session(settings, tag="medallion publish", lock_wait_s=target.LOCK_WAIT_S)
+        self._files: dict[str, Sequence[Path]] = {}
+
+    def close(self) -> None:
+        self._session.close()
+
+    # ── names and types ───────────────────────────────────────────────────────────────────────
+    def type_of(self, column: Column) -> str:
+        return _TYPES.get(column.type) or column.type.replace("decimal", "numeric")
+
+    def check(self, dataset: str, columns: Sequence[Column]) -> None:
+        for name in (*dataset.split(".")[1:], *(column.name for column in columns)):
+            if len(name.encode()) > _NAME_BYTES:  # the server would cut it off without a word
+                raise not_published(dataset, f"the name '{name}' is longer than PostgreSQL's {_NAME_BYTES} bytes")
+
+    def _columns(self, columns: Sequence[Column]) -> str:
+        return ", ".join(f"{_quoted(column.name)} {self.type_of(column)}" for column in columns)
+
+    # ── ledger ────────────────────────────────────────────────────────────────────────────────
+    def prepare(self) -> None:
+        if self._session.rows("SELECT to_regclass(%s)", [_HEAD]) == [(None,)]:  # made last, so all the rest is there
+            self._make_schema("medallion")
+            self._session.execute(_LEDGER_TABLES)
+
+    def _make_schema(self, name: str) -> None:
+        if self._session.rows("SELECT to_regnamespace(%s)", [_quoted(name)]) == [(None,)]:  # else no right to make one is needed
+            self._session.execute(f"{_MAKE} CREATE SCHEMA IF NOT EXISTS {_quoted(name)}")
+
+    def head(self) -> Head:
+        try:
+            [(sequence, hash_, publication_id)] = self._session.rows(f"SELECT sequence, main_hash, publication_id FROM {_HEAD}")
+        except Missing:
+            return Head(0, None, None)
+        return Head(sequence, hash_, publication_id)
+
+    def entry(self, *, sequence: int | None = None, publication_id: str | None = None) -> Entry | None:
+        found = self._entries("WHERE sequence = %s OR publication_id = %s", [sequence, publication_id])
+        return found[0] if found else None
+
+    def entries(self, limit: int) -> list[Entry]:
+        return self._entries("ORDER BY sequence DESC LIMIT %s", [limit])
+
+    def _entries(self, rest: str, parameters: Sequence[Any]) -> list[Entry]:
+        try:
+            rows = self._session.rows(f"SELECT {_ENTRY} FROM {_LEDGER} {rest}", parameters)
+        except Missing:
+            return []
+        return [Entry.read(s, p, h, r, at.astimezone(UTC), d) for s, p, h, r, at, d in rows]
+
+    # ── tables ────────────────────────────────────────────────────────────────────────────────
+    def columns(self, dataset: str) -> dict[str, str] | None:
+        rows = self._session.rows(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            [_table(dataset)],
+        )
+        return dict(rows) or None
+
+    def create(self, dataset: str, columns: Sequence[Column]) -> None:
+        self._make_schema(dataset.split(".")[1])
+        self._session.execute(f"{_MAKE} CREATE TABLE IF NOT EXISTS {_table(dataset)} ({self._columns(columns)})")
+
+    def add(self, dataset: str, columns: Sequence[Column]) -> None:
+        added = ", ".join(f"ADD COLUMN IF NOT EXISTS {self._columns([column])}" for column in columns)
+        self._session.execute(f"{_MAKE} ALTER TABLE {_table(dataset)} {added}")
+
+    # ── staging ───────────────────────────────────────────────────────────────────────────────
+    def stage(self, place: str, files: Sequence[Path]) -> None:
+        self._files[place] = files  # there is no place for files: `copy` sends their rows
+
+    def copy(self, place: str, columns: Sequence[Column]) -> int:
+        staged = _staged(place)
+        # not written to the server's log: if it crashes the table is empty, which the transaction notices
+        self._session.execute(f"CREATE UNLOGGED TABLE IF NOT EXISTS {staged} ({self._columns(columns)})")
+        if files := self._files.pop(place):
+            names = ", ".join(_quoted(column.name) for column in columns)
+            self._session.copy(f"COPY {staged} ({names}) FROM STDIN (FORMAT csv)", _lines(files, columns))
+        return self._count(staged)
+
+    def _count(self, table: str) -> int:
+        return int(self._session.rows(f"SELECT count(*) FROM {table}")[0][0])
+
+    def discard(self, places: Sequence[str]) -> None:
+        tables = self._session.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'medallion'")
+        there = {name.removeprefix(_STAGED) for (name,) in tables if name.startswith(_STAGED)}
+        for place in sorted(place for place in there if place in places or left_over(place)):
+            self._session.execute(f"DROP TABLE IF EXISTS {_staged(place)}")
+
+    # ── the transaction ───────────────────────────────────────────────────────────────────────
+    def begin(self) -> None:
+        self._session.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+
+    def lock(self) -> Head:
+        self._session.execute(f"UPDATE {_HEAD} SET locked = locked + 1")
+        return self.head()  # a new statement: it sees what was committed while we waited
+
+    def empty(self, dataset: str, head: Head) -> None:
+        self._session.execute(f"DELETE FROM {_table(dataset)}")
+
+    def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
+        names = ", ".join(_quoted(column.name) for column in columns)
+        self._session.execute(f"INSERT INTO {_table(dataset)} ({names}) SELECT {names} FROM {_staged(place)}")
+
+    def counts(self, datasets: Sequence[str]) -> dict[str, int]:
+        return {dataset: self._count(_table(dataset)) for dataset in datasets}
+
+    def append(self, entry: Entry, head: Head) -> None:
+        self._session.execute(
+            f"INSERT INTO {_LEDGER} ({_ENTRY}) VALUES (%s, %s, %s, %s, clock_timestamp(), %s)",
+            [entry.sequence, entry.publication_id, entry.hash, json.dumps(entry.runs), entry.details()],
+        )
+        moved = self._session.execute(
+            f"UPDATE {_HEAD} SET sequence = %s, main_hash = %s, publication_id = %s WHERE sequence = %s",
+            [entry.sequence, entry.hash, entry.publication_id, head.sequence],
+        )
+        if moved.rowcount != 1:
+            raise Outrun("the head did not move")
+
+    def commit(self) -> None:
+        # a transaction that has failed answers COMMIT with ROLLBACK, and no error
+        if (done := self._session.execute("COMMIT").statusmessage) != "COMMIT":
+            raise Outrun(f"the warehouse answered COMMIT with {done}")
+
+    def rollback(self) -> None:
+        self._session.execute("ROLLBACK")
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────
+    def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
+        import pyarrow as pa
+
+        there = self.columns(dataset) or {}
+        if any(there.get(column.name.lower()) != self.type_of(column) for column in columns):
+            raise Missing(f"the warehouse's {dataset} lacks a column, or has another type", hint="`medallion publish`")
+        chosen = ", ".join(_FETCHED.get(column.type, "{0}").format(_quoted(column.name)) for column in columns)
+        schema = pa.schema([(column.name, _arrow(column)) for column in columns])
+        batches = [
+            pa.RecordBatch.from_arrays(
+                [pa.array(values, type_) for values, type_ in zip(zip(*rows, strict=True), schema.types, strict=True)],
+                schema=schema,
+            )
+            for rows in self._session.batches(f"SELECT {chosen} FROM {_table(dataset)}")
+        ]
+        return pa.Table.from_batches(batches, schema)
+
+
+_TYPES = {
+    "boolean": "boolean", "int": "bigint", "bigint": "bigint", "float": "double precision", "double": "double precision",
+    "date": "date", "timestamp": "timestamp with time zone", "timestamp_ntz": "timestamp without time zone",
+    "string": "text", "binary": "bytea", "json": "jsonb",
+}  # fmt: skip
+# as integers, because Python's years end at 1 and 9999; infinity, which the lake lacks, is the largest of them
+_MICROS = (
+    "CASE {0} WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN -9223372036854775807 "
+    "ELSE (extract(epoch FROM {0}) * 1000000)::bigint END"
+)
+_FETCHED = {
+    "timestamp": _MICROS,
+    "timestamp_ntz": _MICROS,
+    "date": "CASE {0} WHEN 'infinity' THEN 2147483647 WHEN '-infinity' THEN -2147483647 ELSE {0} - DATE 'epoch' END",
+    "json": "{0}::text",
+}
+
+
+def _arrow(column: Column) -> pa.DataType:
+    """The Arrow type of a fetched column."""
+    import pyarrow as pa
+
+    if column.type.startswith("decimal"):
+        precision, scale = column.type.removeprefix("decimal(").removesuffix(")").split(",")
+        return pa.decimal128(int(precision), int(scale))
+    return {
+        "boolean": pa.bool_(), "float": pa.float64(), "double": pa.float64(), "date": pa.date32(), "string": pa.string(),
+        "binary": pa.binary(), "json": pa.string(),
+    }.get(column.type, pa.int64())  # fmt: skip
+
+
+def _lines(files: Sequence[Path], columns: Sequence[Column]) -> Iterator[bytes]:
+    """Rows of Parquet files as PostgreSQL's CSV: every value quoted, null as nothing at all."""
+    import duckdb
+    import pyarrow.csv as pacsv
+
+    options = pacsv.WriteOptions(include_header=False, quoting_style="all_valid")
+    with duckdb.connect() as engine:
+        texts = ", ".join(f"{_text(column)} AS c{number}" for number, column in enumerate(columns))
+        for batch in rows_of(engine, files, columns).project(texts).to_arrow_reader(50_000):
+            chunk = io.BytesIO()
+            pacsv.write_csv(batch, chunk, options)
+            yield chunk.getvalue()
+
+
+def _text(column: Column) -> str:
+    """A DuckDB expression: a value as PostgreSQL reads it."""
+    name = _quoted(column.name)
+    match column.type:
+        case "timestamp" | "timestamp_ntz":  # the session's time zone is UTC
+            text = f"CAST(make_timestamp(epoch_us({name})) AS VARCHAR)"
+        case "float":
+            text = f"CAST(CAST({name} AS DOUBLE) AS VARCHAR)"
+        case "binary":
+            return f"'\\x' || hex({name})"
+        case _:
+            text = f"CAST({name} AS VARCHAR)"
+    return f"replace({text}, '(BC)', 'BC')" if column.type.startswith(("date", "timestamp")) else text
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.lower().replace('"', '""') + '"'
+
+
+def _table(dataset: str) -> str:
+    _, domain, name = dataset.split(".")
+    return f"{_quoted(domain)}.{_quoted(name)}"
+
+
+def _staged(place: str) -> str:
+    return f"medallion.{_quoted(_STAGED + place)}"
