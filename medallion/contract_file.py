@@ -18,7 +18,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import ValidationError
 
-from medallion import contract_delivery, contract_layout
+from medallion import contract_delivery, contract_layout, contract_yaml
 from medallion.contract import (
     BRONZE_COLUMNS,
     LAYERS,
@@ -57,7 +57,9 @@ def read(path: Path) -> Contract:
     """
     try:
         text = path.read_text("utf-8")
-        raw = yaml.safe_load(text)
+        raw = contract_yaml.parse(text)
+    except contract_yaml.RepeatedKey as error:
+        raise ContractError(f"{path}: {error}", hint="remove one of the two") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ContractError(f"{path}: cannot be read as YAML: {error}", hint="mend the file") from error
     return _Reader(path).contract(raw, hashlib.sha256(text.encode()).hexdigest())
