@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 
+_Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
-class RepeatedKey(yaml.YAMLError):
+
+class RepeatedKey(Exception):
     """A mapping in which a key stands twice; lines count from 1."""
 
     def __init__(self, key: str, line: int, first: int) -> None:
@@ -16,18 +18,29 @@ class RepeatedKey(yaml.YAMLError):
 
 def parse(text: str) -> Any:
     """The document of a YAML text. Raises: RepeatedKey; yaml.YAMLError."""
-    return yaml.load(text, _EachKeyOnce)
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        _check(node, set())
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
-class _EachKeyOnce(yaml.SafeLoader):
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """The node as written: what `<<` merges into it later may repeat its keys."""
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        first: dict[tuple[str, str], int] = {}
-        for key, _ in node.value:
+def _check(node: Any, seen: set[int]) -> None:
+    """Nodes are as written: what `<<` merges into a mapping later may repeat its keys."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            _check(value, seen)
             if isinstance(key, yaml.ScalarNode):
-                line = key.start_mark.line + 1
-                if (key.tag, key.value) in first:
-                    raise RepeatedKey(key.value, line, first[key.tag, key.value])
-                first[key.tag, key.value] = line
-        return node
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    raise RepeatedKey(key.value, line, lines[name])
+                lines[name] = line
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            _check(each, seen)
