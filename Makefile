@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run bench
+.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run notebook bench
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -34,9 +34,13 @@ lint: setup ## Format, style and types, as CI checks them
 format: setup ## Format the code
 	@$(ACTIVATE) && ruff format . && ruff check --fix .
 
-lock: setup ## Make requirements.lock from pyproject.toml
+lock: setup ## Make the locks from pyproject.toml
 	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --all-extras pyproject.toml -o requirements.lock
+	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --group jupyterlab -c requirements.lock -o scripts/jupyterlab.lock
+	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --group duckdb-iceberg -o scripts/duckdb_iceberg.lock
 
 up: setup ## Start the embedded stack
 	@$(ACTIVATE) && medallion up
@@ -64,6 +68,11 @@ publish: ## Publish main: make publish DATE=2013-01-05
 
 run: ## All layers of a day as one run: make run DATE=2013-01-05
 	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/pipeline.py --date "$(DATE)"
+
+# JupyterLab is no part of the environment: it is added here, and again when set-up has renewed that
+notebook: up ## Open the notebooks in JupyterLab, on loopback
+	@.venv/.setup/tools/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r scripts/jupyterlab.lock
+	@$(ACTIVATE) && jupyter lab --ip 127.0.0.1 --notebook-dir notebooks $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
 bench: setup ## Measure start-up and throughput
 	@$(ACTIVATE) && python -m bench

@@ -62,6 +62,7 @@ def start(settings: Settings, name: str = "medallion") -> SparkSession:
     conf = {
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
         "spark.ui.enabled": str(settings.spark.ui).lower(),
+        "spark.sql.warehouse.dir": str(settings.home / "spark-warehouse"),  # else in the folder one happens to be in
     }
     if settings.spark.master or not _submitted_with_master():
         conf["spark.master"] = settings.spark.master or "local[2]"
@@ -154,7 +155,7 @@ def catalog_properties(settings: Settings, ref: str, hash_: str | None = None) -
         "catalog-impl": "org.apache.iceberg.nessie.NessieCatalog",
         "uri": settings.nessie.api_v2,
         "ref": ref,
-        "warehouse": "s3://dev-sandbox/tables",  # every table names its own location; this is never used
+        "warehouse": "s3://dev-sandbox/tables",  # for tables that people make; a contract's names its own location
         "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         "client.region": s3.region,
         "s3.access-key-id": s3.access_key,
@@ -174,9 +175,9 @@ def catalog_properties(settings: Settings, ref: str, hash_: str | None = None) -
     return properties
 
 
-def attach(spark: SparkSession, settings: Settings, ref: str, hash_: str | None = None) -> str:
+def attach(spark: SparkSession, settings: Settings, ref: str, hash_: str | None = None, *, name: str | None = None) -> str:
     """Give the session a catalog over one reference. Returns: the catalog's name in SQL."""
-    name = re.sub(r"[^a-z0-9]", "_", f"at_{ref}_{(hash_ or '')[:16]}".lower())
+    name = name or re.sub(r"[^a-z0-9]", "_", f"at_{ref}_{(hash_ or '')[:16]}".lower())
     spark.conf.set(f"spark.sql.catalog.{name}", "org.apache.iceberg.spark.SparkCatalog")
     for key, value in catalog_properties(settings, ref, hash_).items():
         spark.conf.set(f"spark.sql.catalog.{name}.{key}", value)

@@ -89,7 +89,8 @@ def diff(s3: S3, old: dict[str, Content], new: dict[str, Content]) -> list[dict[
 
 
 def _version(content: Content) -> tuple[Any, ...]:
-    return content["metadataLocation"], content["snapshotId"]
+    """What rows and columns depend on. Metadata files differ for less, as on a new sandbox."""
+    return content["snapshotId"], content["schemaId"], content["specId"], content["sortOrderId"]
 
 
 def _summary(s3: S3, content: Content) -> dict[str, str]:

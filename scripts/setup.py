@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 FOLDER = VENV / ".setup"
 SERVERS = VENV / "servers"
+DUCKDB_ICEBERG = FOLDER / "duckdb-iceberg"
 PYTHON = VENV / "bin" / "python"
 BASE_PYTHON = os.path.realpath(sys.executable)  # also when this runs in the activated environment
 MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
@@ -88,6 +89,17 @@ def environment() -> None:
         runner.say("environment", "… uv could not install; trying pip, which takes longer")
         runner.command([*pip, "-r", lock], log="environment", remedy=NETWORK)
     complete.write_text(str(ROOT))
+
+
+def duckdb_iceberg() -> None:
+    """DuckDB with its reader of Iceberg, in a folder of its own: the environment has a newer DuckDB."""
+    new = DUCKDB_ICEBERG.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    lock = ROOT / "scripts" / "duckdb_iceberg.lock"
+    words = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--require-hashes", "--target", new, "-r", lock]
+    runner.command(words, log="duckdb-iceberg", remedy=f"only tests/integration/test_other_engines.py needs it; {NETWORK}")
+    shutil.rmtree(DUCKDB_ICEBERG, ignore_errors=True)
+    new.replace(DUCKDB_ICEBERG)
 
 
 def package_version() -> str:
@@ -211,6 +223,8 @@ def main() -> int:
              [str(ROOT), version, BASE_PYTHON, locked, scripts / "installer.lock"], results=[PYTHON, spark]),
         Step("jars", "Spark's jars and Nessie; half a minute", jars, [pom],
              results=[FOLDER / "jars", SERVERS / "nessie.jar"]),
+        Step("duckdb-iceberg", "another DuckDB, for the tests; half a minute", duckdb_iceberg,
+             [version, scripts / "duckdb_iceberg.lock"], behind=["environment"], results=[DUCKDB_ICEBERG], optional=True),
         Step("minio", "MinIO from source; 2 to 5 minutes", minio, [MINIO], results=[SERVERS / "minio"]),
         Step("package", "medallion itself", package, [str(ROOT), package_version(), Path(__file__)],
              after=["environment"], results=[VENV / "bin" / "medallion"]),

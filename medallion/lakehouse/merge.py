@@ -26,6 +26,7 @@ from medallion.lakehouse.nessie import (
     commit_body,
 )
 from medallion.lakehouse.run import Run
+from medallion.lakehouse.sandbox import refuse_to_merge
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,8 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
     """Change `main` once, for every table of the run, or not at all.
 
     Returns: the commit's hash on `main`; None if the run changed nothing, which ends it as `unchanged`.
-    Raises: CommitConflict when what the run read or wrote has moved; UsageError for a sealed run;
+    Raises: CommitConflict when what the run read or wrote has moved; UsageError for a sealed run, and for
+        any branch but the run's own;
         CommitRefused for a request that the catalog cannot take;
         ServiceUnavailable when the outcome could not be learned (`medallion resume` will).
     """
@@ -67,6 +69,9 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
             hint="a failed run's branch is sealed; mend the cause and run the date again",
             run=run.id,
         )
+    if judged.name != run.branch:
+        refuse_to_merge(judged.name)
+        raise UsageError(f"run {run.id}: only its own branch can be merged, not '{judged.name}'", run=run.id)
     todo = operations(run.base, nessie.contents(judged), run.reads)
     if all(operation.type == "UNCHANGED" for operation in todo):
         run.save(journal, "unchanged")

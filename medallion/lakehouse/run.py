@@ -17,6 +17,7 @@ from typing import Any
 from medallion.errors import UsageError
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
+from medallion.lakehouse.sandbox import refuse_to_merge
 
 PREFIX = "run/"
 LIVE = ("open", "written", "validated", "merging")
@@ -114,9 +115,10 @@ def load_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
 def join_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
     """Take up an open run to write more on its branch.
 
-    Raises: UsageError if it does not exist, is no longer open, another process works on it, or one
+    Raises: UsageError if it does not exist, is a sandbox, is no longer open, another process works on it, or one
         was killed while it wrote: the run is failed then.
     """
+    refuse_to_merge(run_id)
     full_id = journal.run(run_id)["run_id"]
     if not journal.hold(full_id):
         raise UsageError(f"another process works on run {full_id}", hint="wait for it, or open a run of your own")

@@ -41,7 +41,9 @@ class Store:
             secure=address.scheme == "https",
             region=settings.region,
             http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=5, read=60), retries=urllib3.Retry(2, backoff_factor=0.2)
+                maxsize=8,  # threads that read and write at a time keep their connections
+                timeout=urllib3.Timeout(connect=5, read=60),
+                retries=urllib3.Retry(2, backoff_factor=0.2),
             ),
         )
 

@@ -110,6 +110,7 @@ def test_main_is_changed_by_one_function() -> None:
     }
     assert commits == {
         ("lakehouse/merge.py", "send", "nessie.commit(h0, body)"),
+        ("lakehouse/sandbox.py", "create", "nessie.commit(making, body)"),
         ("lakehouse/catalog.py", "_commit_to_branch", "nessie.commit(branch, commit_body(operations, 'create tables', {}))"),
     }
     catalog = MODULES[PACKAGE / "lakehouse" / "catalog.py"]
@@ -119,6 +120,16 @@ def test_main_is_changed_by_one_function() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_commit_to_branch"
     ]
     assert onto == ["Reference(run.branch, run.h0.hash)"]
+
+
+def test_a_sandbox_is_committed_to_a_branch_of_its_own() -> None:
+    tree = MODULES[PACKAGE / "lakehouse" / "sandbox.py"]
+    making = [
+        ast.unparse(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "making"
+    ]
+    assert making == ["nessie.create_branch(f'{_MAKING}{secrets.token_hex(4)}', at)"]
 
 
 def test_nobody_else_speaks_of_commits_to_the_server() -> None:
