@@ -95,7 +95,7 @@ class RuleReader:
 
     def quality(self, rule: DataQuality, column: str | None) -> Rule:
         place = f"quality '{rule.name or rule.metric or rule.type}'" + (f" of {column}" if column else "")
-        custom = self.custom(rule.customProperties, place, {"tolerance"})
+        custom = self.custom(rule.customProperties, place, {"tolerance", "scope"})
         if not rule.name:
             raise self.refuse(place, "has no name", "give the rule a name: people will read it in the quarantine")
         arguments = rule.arguments or {}
@@ -127,6 +127,13 @@ class RuleReader:
                 f"type '{rule.type}', metric '{rule.metric}' is not a rule that we can judge",
                 "use type sql, or metric nullValues, invalidValues, duplicateValues (mustBe: 0) or rowCount",
             )
+        scope = custom.get("scope", "write")
+        if scope not in ("write", "table") or (passes is not None and "scope" in custom):
+            raise self.refuse(
+                place,
+                f"scope {scope!r} is none for this rule",
+                "duplicateValues and rowCount take `scope: write` (what was written) or `scope: table` (all rows); others none",
+            )
         return Rule(
             name=rule.name,
             severity=self.severity(rule.severity or "error", place),
@@ -135,6 +142,7 @@ class RuleReader:
             passes=passes,
             unique=unique,
             rows=rows,
+            scope=scope,
         )
 
     def bounds(self, rule: DataQuality, place: str) -> tuple[float, float]:

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from medallion import domain as domain_module
-from medallion import evidence, session
+from medallion import evidence, rebase, session
 from medallion.contract import LAYERS, Contract, Layer
-from medallion.domain import Domains
 from medallion.errors import ConflictError, GateRefused, ServiceUnavailable
+from medallion.lake import Lake as Lake
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.history import Delivered, deliveries
-from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import merge
-from medallion.lakehouse.nessie import CommitConflict, Nessie
+from medallion.lakehouse.nessie import CommitConflict
 from medallion.lakehouse.run import Run, close_unchanged, fail, join_run, open_run
-from medallion.lakehouse.store import Store
 from medallion.layers.bronze import ingest
 from medallion.layers.make import make
-from medallion.layers.plan import Plan
+from medallion.layers.plan import Plan, Task
 from medallion.quality import gate
-from medallion.settings import Settings
 from medallion.sources.arrival import Arrival
 from medallion.sources.fetch import fetch
 from medallion.sources.inbox import discover
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 Report = Callable[[str], None]
 
@@ -58,7 +51,8 @@ class Request:
 
 @dataclass
 class Outcome:
-    """What came of a run. `state` is `merged`, `unchanged`, or `written` for a joined run."""
+    """What came of a run. `state` is `merged`, `unchanged`, or `written` for a joined run. Of its
+    `attempts` to merge, `rebased` were made by putting what it had written onto a newer main."""
 
     run_id: str
     state: str
@@ -66,37 +60,8 @@ class Outcome:
     writes: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     attempts: int = 1
+    rebased: int = 0
     seconds: float = 0.0
-
-
-class Lake:
-    """The services that a run needs, opened once and closed together."""
-
-    def __init__(self, settings: Settings, domains: Domains | None = None) -> None:
-        self.settings = settings
-        self.domains = domains or domain_module.load(settings)
-        self._stack = ExitStack()
-        self.journal = self._stack.enter_context(Journal(settings.postgres))
-        self.nessie = Nessie(settings.nessie)
-        self._stack.callback(self.nessie.close)
-        self.store = Store(settings.s3)
-        self._spark: SparkSession | None = None
-
-    def __enter__(self) -> Lake:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def spark(self) -> SparkSession:
-        """The session, started when it is first needed: a run without news needs none."""
-        if self._spark is None:
-            self._spark = session.start(self.settings)
-        return self._spark
-
-    def branch(self, name: str) -> Branch:
-        catalog = session.attach(self.spark(), self.settings, name)
-        return Branch(self.spark(), self.settings, self.nessie, name, catalog)
 
 
 def execute(lake: Lake, request: Request, report: Report = print) -> Outcome:
@@ -111,28 +76,63 @@ def execute(lake: Lake, request: Request, report: Report = print) -> Outcome:
     if created := ensure_tables(lake.settings, lake.nessie, lake.journal, lake.domains.contracts.values()):
         report(f"catalog: created {created} tables")
     contested: tuple[str, ...] = ()
-    previous: str | None = None
+    run: Run | None = None
+    rebased = 0
     for attempt in range(1, lake.settings.runs.conflict_retries + 2):
-        with lake.journal.queue(list(contested)) if contested else nullcontext():
-            run = open_run(
-                lake.nessie, lake.journal, request.kind, request.logical_date, retry_of=previous, options=_options(request)
-            )
-            report(f"run {run.id}: branch {run.branch} from main@{run.h0.hash[:12]}")
-            try:
-                merged = _attempt(lake, run, request, selected, report)
-            except CommitConflict as conflict:
-                fail(lake.journal, run, str(conflict), "conflicted")
-                lake.nessie.delete_branch(run.branch)
-                previous, contested = run.id, conflict.keys or tuple(sorted(run.reads))
-                report(f"run {run.id}: conflict on {', '.join(contested)}; running again")
-                continue
-        return Outcome(run.id, run.state, merged, run.writes, run.notes, attempt, time.monotonic() - began)
+        try:
+            with lake.journal.queue(list(contested)) if contested else nullcontext():
+                if run and _rebase(lake, run, selected, report):
+                    rebased += 1
+                else:
+                    run = _open(lake, request, run, report)
+                    _write_or_fail(lake, run, request, selected, report)
+                merged = _judge_and_merge(lake, run, report)
+        except CommitConflict as conflict:
+            assert run is not None
+            contested = conflict.keys or tuple(sorted(run.reads))
+            report(f"run {run.id}: conflict on {', '.join(contested)}")
+            run.save(lake.journal, "written")  # keys that its request names have moved: it never passes
+            continue
+        except BaseException as error:
+            if run and run.state in ("open", "written"):  # while it stood in line
+                fail(lake.journal, run, _reason(error))
+            raise
+        return Outcome(run.id, run.state, merged, run.writes, run.notes, attempt, rebased, time.monotonic() - began)
+    assert run is not None
+    _give_way(lake, run, f"{', '.join(contested)} changed in each of {attempt} attempts")
     raise ConflictError(
         f"run for {request.logical_date}: {', '.join(contested)} changed on main in each of {attempt} attempts; "
         "nothing was merged",
         hint="run it again when fewer runs write these tables, or raise runs.conflict_retries",
-        run=previous,
+        run=run.id,
     )
+
+
+def _open(lake: Lake, request: Request, previous: Run | None, report: Report) -> Run:
+    of = previous.id if previous else None
+    run = open_run(lake.nessie, lake.journal, request.kind, request.logical_date, retry_of=of, options=_options(request))
+    report(f"run {run.id}: branch {run.branch} from main@{run.h0.hash[:12]}")
+    return run
+
+
+def _give_way(lake: Lake, run: Run, why: str) -> None:
+    fail(lake.journal, run, why, "conflicted")
+    lake.nessie.delete_branch(run.branch)
+
+
+def _rebase(lake: Lake, run: Run, selected: tuple[str, ...], report: Report) -> bool:
+    """Put a run that lost a conflict onto main as it is now, and make again what that changes. Returns:
+    whether that could be done; if not, the run is `conflicted`, and has to be run again."""
+    try:
+        onto = rebase.rebase(lake, run, selected)
+    except rebase.CannotRebase as error:
+        report(f"run {run.id}: running again: {error}")
+        _give_way(lake, run, f"conflict; {error}")
+        return False
+    report(f"run {run.id}: {run.notes[-1]}")
+    for dataset, tasks in onto.again.items():
+        _make(lake, run, lake.branch(run.branch), onto.plan, dataset, tasks, report)
+    return True
 
 
 def write(lake: Lake, run_id: str, request: Request, report: Report = print) -> Outcome:
@@ -171,7 +171,7 @@ def merge_run(lake: Lake, run_id: str, report: Report = print) -> Outcome:
     return Outcome(run.id, run.state, merged, run.writes, run.notes, seconds=time.monotonic() - began)
 
 
-def _attempt(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Report) -> str | None:
+def _write_or_fail(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Report) -> None:
     try:
         _write(lake, run, request, selected, report)
     except BaseException as error:
@@ -180,7 +180,6 @@ def _attempt(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], 
             with suppress(ServiceUnavailable):  # nothing on it to look at
                 lake.nessie.delete_branch(run.branch)
         raise
-    return _judge_and_merge(lake, run, report)
 
 
 def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Report) -> None:
@@ -195,18 +194,28 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
         return
     branch = lake.branch(run.branch)
     for dataset in selected:
-        if not arrivals.get(dataset) and not tasks.get(dataset):
-            continue
-        if added := branch.evolve(lake.domains.contracts[dataset]):
-            run.notes.append(f"{dataset}: added columns {', '.join(added)}")
+        if arrivals.get(dataset):
+            _evolve(lake, run, branch, dataset)
         for arrival in arrivals.get(dataset, ()):
             rows = sum(one.rows for one in plan.deliveries(dataset))  # its history too, for repeated rows
             _one(lake, run, f"write.{dataset}", report, rows, partial(_ingest, lake, branch, run, dataset, arrival))
-        for task in tasks.get(dataset, ()):
-            if gate.refusals(run.writes):  # what the gate will refuse is not built upon
-                return
-            rows = plan.rows_read(dataset, task.date)
-            _one(lake, run, f"write.{dataset}", report, rows, partial(make, branch, lake.domains, plan, task, run.id))
+        _make(lake, run, branch, plan, dataset, tasks.get(dataset, []), report)
+
+
+def _make(lake: Lake, run: Run, branch: Branch, plan: Plan, dataset: str, tasks: list[Task], report: Report) -> None:
+    """Make what is asked for of one dataset; what the gate will refuse is not built upon."""
+    if tasks and not gate.refusals(run.writes):
+        _evolve(lake, run, branch, dataset)
+    for task in tasks:
+        if gate.refusals(run.writes):
+            return
+        rows = plan.rows_read(dataset, task.date)
+        _one(lake, run, f"write.{dataset}", report, rows, partial(make, branch, lake.domains, plan, task, run.id))
+
+
+def _evolve(lake: Lake, run: Run, branch: Branch, dataset: str) -> None:
+    if added := branch.evolve(lake.domains.contracts[dataset]):
+        run.notes.append(f"{dataset}: added columns {', '.join(added)}")
 
 
 def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report) -> dict[str, list[Arrival]]:

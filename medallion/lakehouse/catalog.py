@@ -12,16 +12,8 @@ from medallion.contract import Contract
 from medallion.lakehouse import table
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import merge
-from medallion.lakehouse.nessie import (
-    MAIN,
-    CommitConflict,
-    Content,
-    Nessie,
-    Operation,
-    Reference,
-    commit_body,
-)
-from medallion.lakehouse.run import close_unchanged, fail, open_run
+from medallion.lakehouse.nessie import MAIN, CommitConflict, Content, Nessie
+from medallion.lakehouse.run import close_unchanged, fail, open_run, put_on_branch
 from medallion.settings import Settings
 
 
@@ -53,7 +45,7 @@ def ensure_tables(settings: Settings, nessie: Nessie, journal: Journal, contract
                     (c.quarantine if quarantine else c.dataset): table.create(settings.s3, c, quarantine=quarantine)
                     for c, quarantine in new
                 }
-                judged = _commit_to_branch(nessie, Reference(run.branch, run.h0.hash), contents, run.base)
+                judged = put_on_branch(nessie, run, contents, "create tables")
             run.writes = [{"dataset": dataset, "rows_out": 0} for dataset in sorted(contents)]
             run.save(journal, "validated")
             merge(nessie, journal, run, judged, f"create {len(new)} tables", {"medallion.kind": "init"})
@@ -69,12 +61,3 @@ def ensure_tables(settings: Settings, nessie: Nessie, journal: Journal, contract
             raise
         return len(new)
     return 0
-
-
-def _commit_to_branch(nessie: Nessie, branch: Reference, tables: dict[str, Content], base: dict[str, Content]) -> Reference:
-    spaces = {".".join(d.split(".")[:depth]) for d in tables for depth in (1, 2)} - set(base)
-    operations = [
-        Operation("PUT", space, {"type": "NAMESPACE", "elements": space.split(".")})
-        for space in sorted(spaces, key=lambda s: (s.count("."), s))
-    ] + [Operation("PUT", dataset, content) for dataset, content in sorted(tables.items())]
-    return Reference(branch.name, nessie.commit(branch, commit_body(operations, "create tables", {})))

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from medallion.errors import UsageError
+from medallion.errors import ServiceUnavailable, UsageError
 from medallion.lakehouse.journal import Journal
-from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
+from medallion.lakehouse.nessie import MAIN, Content, Nessie, Operation, OutcomeUnknown, Reference, commit_body
 from medallion.lakehouse.sandbox import refuse_to_merge
 
 PREFIX = "run/"
@@ -136,6 +136,26 @@ def join_run(nessie: Nessie, journal: Journal, run_id: str) -> Run:
             hint="open a new one: `medallion open --date …`",
         )
     return run
+
+
+def put_on_branch(nessie: Nessie, run: Run, tables: dict[str, Content], message: str) -> Reference:
+    """Commit contents to a run's branch, which stands at its H0, with the namespaces that are missing.
+
+    Returns: the branch after it. Raises: CommitConflict if it does not stand there; ServiceUnavailable.
+    """
+    branch = Reference(run.branch, run.h0.hash)
+    spaces = {".".join(dataset.split(".")[:depth]) for dataset in tables for depth in (1, 2)} - set(run.base)
+    operations = [
+        Operation("PUT", space, {"type": "NAMESPACE", "elements": space.split(".")})
+        for space in sorted(spaces, key=lambda s: (s.count("."), s))
+    ] + [Operation("PUT", dataset, content) for dataset, content in sorted(tables.items())]
+    try:
+        return Reference(branch.name, nessie.commit(branch, commit_body(operations, message, {})))
+    except OutcomeUnknown as error:
+        now = nessie.reference(branch.name)
+        if now == branch:
+            raise ServiceUnavailable(f"run {run.id}: {error}", hint="run it again", run=run.id) from error
+        return now  # nobody else writes there
 
 
 def fail(journal: Journal, run: Run, error: str, state: str = "failed") -> None:

@@ -66,6 +66,7 @@ def judge(
     write: Callable[[DataFrame], int],
     quarantine: Callable[[DataFrame], DataFrame],
     written: Callable[[], DataFrame],
+    table: Callable[[], DataFrame],
 ) -> Judged:
     """Write the good rows of a frame, put the bad ones aside, and judge every rule.
 
@@ -78,6 +79,7 @@ def judge(
         write: writes a frame of the contract's columns; returns `added-records` of its commit.
         quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
+        table: reads all rows of the table.
     Raises: ContractError for a rule that Spark cannot apply to these rows.
     """
     from pyspark.errors import AnalysisException
@@ -116,7 +118,7 @@ def judge(
     judged.verdicts += [
         _verdict(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
     ]
-    judged.verdicts += _table_verdicts(contract, written, added)
+    judged.verdicts += table_verdicts(contract, added, written, table)
     return judged
 
 
@@ -153,25 +155,45 @@ def _verdict(rule: Rule, bad: int, judged: int, samples: tuple[str, ...] = ()) -
     return Verdict(rule.name, rule.severity, bad, judged, rule.tolerance, rule.allows(bad, judged), rule.description, samples)
 
 
-def _table_verdicts(contract: Contract, written: Callable[[], DataFrame], rows: int) -> list[Verdict]:
+def table_verdicts(
+    contract: Contract, rows: int | None, written: Callable[[], DataFrame], table: Callable[[], DataFrame]
+) -> list[Verdict]:
+    """The verdicts of a contract's table rules, each over the rows that its scope names.
+
+    Args:
+        rows: how many rows were written; None: they are counted.
+        written, table: as `judge` takes them.
+    """
+    verdicts = []
+    for scope, read in (("write", written), ("table", table)):
+        rules = [rule for rule in contract.table_rules if rule.scope == scope]
+        if rules:
+            verdicts += _verdicts_over(rules, contract, read, rows if scope == "write" else None)
+    return verdicts
+
+
+def _verdicts_over(rules: list[Rule], contract: Contract, read: Callable[[], DataFrame], rows: int | None) -> list[Verdict]:
+    """Verdicts over one frame; its rows are counted where it is not known how many there are."""
     from pyspark.sql import functions as f
 
+    unique = [rule for rule in rules if rule.unique]
+    distinct = [f.count_distinct(f.struct(*rule.unique)).alias(f"distinct{i}") for i, rule in enumerate(unique)]
+    counted: dict[str, int] = {}
+    if distinct or rows is None:
+        frame = read()
+        row = frame.agg(f.count(f.lit(1)).alias("rows"), *distinct).first()
+        counted = row.asDict() if row else {}
+    total = counted["rows"] if rows is None else rows
     verdicts = []
-    unique = [rule for rule in contract.table_rules if rule.unique]
-    if unique:
-        frame = written()
-        counts = frame.agg(
-            *[f.count_distinct(f.struct(*rule.unique)).alias(f"distinct{i}") for i, rule in enumerate(unique)]
-        ).first()
-        for i, rule in enumerate(unique):
-            repeated = rows - (int(counts[f"distinct{i}"]) if counts else 0)
-            verdicts.append(_verdict(rule, repeated, rows, _repeated(frame, rule, contract) if repeated else ()))
-    for rule in contract.table_rules:
+    for i, rule in enumerate(unique):
+        repeated = total - counted[f"distinct{i}"]
+        verdicts.append(_verdict(rule, repeated, total, _repeated(frame, rule, contract) if repeated else ()))
+    for rule in rules:
         if rule.rows is not None:
             low, high = rule.rows
-            off = 0 if low <= rows <= high else 1
-            note = (json.dumps({"rows": rows, "allowed": [low, high]}),) if off else ()
-            verdicts.append(Verdict(rule.name, rule.severity, off, rows, 0, off == 0, rule.description, note))
+            off = 0 if low <= total <= high else 1
+            note = (json.dumps({"rows": total, "allowed": [low, high]}),) if off else ()
+            verdicts.append(Verdict(rule.name, rule.severity, off, total, 0, off == 0, rule.description, note))
     return verdicts
 
 

@@ -50,7 +50,8 @@ def run(spark: SparkSession, of: Contract, rows: list[tuple], kept: Kept | None 
         return len(kept["written"])
 
     return judge.judge(
-        frame, of, "run-1", DAY, write=write, quarantine=lambda bad: keep("quarantine", bad), written=lambda: kept["frame"]  # type: ignore[arg-type,return-value]
+        frame, of, "run-1", DAY, write=write, quarantine=lambda bad: keep("quarantine", bad), written=lambda: kept["frame"],  # type: ignore[arg-type,return-value]
+        table=lambda: kept["frame"].union(kept.get("earlier", kept["frame"].limit(0))),  # type: ignore[attr-defined]
     )  # fmt: skip
 
 
@@ -160,7 +161,8 @@ def test_a_bound_counts_what_was_written(rows: tuple[float, float], passed: bool
     def no_read() -> DataFrame:
         raise AssertionError("a bound needs no second look at the rows")
 
-    (found,) = judge._table_verdicts(contract(POSITIVE, Rule("count", "error", 0, "", rows=rows)), no_read, 2)
+    of = contract(POSITIVE, Rule("count", "error", 0, "", rows=rows))
+    (found,) = judge.table_verdicts(of, 2, no_read, no_read)
     assert (found.passed, found.judged, bool(found.samples)) == (passed, 2, not passed)
 
 

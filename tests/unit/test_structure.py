@@ -111,15 +111,15 @@ def test_main_is_changed_by_one_function() -> None:
     assert commits == {
         ("lakehouse/merge.py", "send", "nessie.commit(h0, body)"),
         ("lakehouse/sandbox.py", "create", "nessie.commit(making, body)"),
-        ("lakehouse/catalog.py", "_commit_to_branch", "nessie.commit(branch, commit_body(operations, 'create tables', {}))"),
+        ("lakehouse/run.py", "put_on_branch", "nessie.commit(branch, commit_body(operations, message, {}))"),
     }
-    catalog = MODULES[PACKAGE / "lakehouse" / "catalog.py"]
-    onto = [
-        ast.unparse(node.args[1])
-        for node in ast.walk(catalog)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_commit_to_branch"
-    ]
-    assert onto == ["Reference(run.branch, run.h0.hash)"]
+    (put,) = (
+        node
+        for node in ast.walk(MODULES[PACKAGE / "lakehouse" / "run.py"])
+        if isinstance(node, ast.FunctionDef) and node.name == "put_on_branch"
+    )
+    branch = [ast.unparse(n) for n in ast.walk(put) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "branch"]
+    assert branch == ["branch = Reference(run.branch, run.h0.hash)"]
 
 
 def test_a_sandbox_is_committed_to_a_branch_of_its_own() -> None:
