@@ -292,10 +292,11 @@ def sql(
     """Answer a SELECT over the lake (no JVM) or the warehouse. Read only."""
     from medallion import query as queries
 
-    settings = load()
     from medallion.left_out import leave_out
-    found = queries.warehouse(settings, query) if warehouse else queries.lake(settings, query, at)
+
     leave_out("boto3" if warehouse else "pandas")  # a quarter of the time, and no answer needs them
+    settings = load()
+    found = queries.warehouse(settings, query) if warehouse else queries.lake(settings, query, at)
     if as_json:
         print(queries.to_json(found))
     else:
