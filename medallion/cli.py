@@ -291,7 +291,6 @@ def sql(
 ) -> None:
     """Answer a SELECT over the lake (no JVM) or the warehouse. Read only."""
     from medallion import query as queries
-
     from medallion.left_out import leave_out
 
     leave_out("boto3" if warehouse else "pandas")  # a quarter of the time, and no answer needs them
