@@ -61,10 +61,7 @@ def describe(state: State) -> Service:
     Raises: UsageError if the demo's records are not installed.
     """
     archive = state.home / "sources" / "price_archive"
-    (archive / "indices").mkdir(mode=0o700, parents=True, exist_ok=True)
-    data = records.folder(records.PRICES) / "data"
-    for index in _INDICES:
-        shutil.copyfile(data / index / f"{index}.csv.gz", archive / "indices" / f"{index}.csv.gz")
+    lay_out_archive(archive)
     program = Path(__file__).with_name("source_server.py")
     ports = {name: state.ports[name] for name in ("sources", "sources_ftp")}
     weather = records.folder(records.FLIGHTS) / "data" / "weather.csv"
@@ -81,16 +78,25 @@ def describe(state: State) -> Service:
     )
 
 
-def fill_registry(state: State) -> bool:
+def lay_out_archive(archive: Path) -> None:
+    """Put the price archive's files into its folder. Raises: UsageError if the demo's records are not installed."""
+    (archive / "indices").mkdir(mode=0o700, parents=True, exist_ok=True)
+    data = records.folder(records.PRICES) / "data"
+    for index in _INDICES:
+        shutil.copyfile(data / index / f"{index}.csv.gz", archive / "indices" / f"{index}.csv.gz")
+
+
+def fill_registry(server: Postgres, secret: str) -> bool:
     """Create the aircraft registry, whole or not at all: its database, its table, a login that may read it.
 
+    Args:
+        secret: the password of that login, which is called as the database.
     Returns: False if it is there already. Raises: UsageError if the demo's records are not installed.
     """
-    server = Postgres.model_validate(state.settings()["postgres"])
     with postgres.connect(server, "postgres") as connection:
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (REGISTRY,)).fetchone():
             return False
-        login, password = sql.Identifier(REGISTRY), sql.Literal(state.passwords[REGISTRY])
+        login, password = sql.Identifier(REGISTRY), sql.Literal(secret)
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (REGISTRY,)).fetchone():
             connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(login))
         connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(login, password))

@@ -86,9 +86,10 @@ def up(settings: Settings, report: Report, *, guard: int | None = None) -> Setti
 
 def _start_catalog(state: State, report: Report, cancelled: threading.Event) -> None:
     _start(state, postgres.describe, report, cancelled)
-    postgres.create_databases(Postgres.model_validate(state.settings()["postgres"]))
+    server = Postgres.model_validate(state.settings()["postgres"])
+    postgres.create_databases(server)
     _start(state, nessie.describe, report, cancelled)
-    if source_endpoints.fill_registry(state):
+    if source_endpoints.fill_registry(server, state.passwords[source_endpoints.REGISTRY]):
         report(f"PostgreSQL: created the demo's source database {source_endpoints.REGISTRY}")
 
 
