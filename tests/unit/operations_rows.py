@@ -6,53 +6,37 @@ passes looks like), each as changes to the sound row.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from medallion import contract_file
-from medallion.contract import BRONZE_COLUMNS, SILVER_COLUMNS, UNPARSED, Contract
+from medallion.contract import UNPARSED, Contract
+from tests.unit import operations_feature_rows
+from tests.unit.row_parts import BRONZE, DAY, SILVER, Planted, Row, at, missing, utc
 
 FOLDER = Path(contract_file.__file__).parent / "domains" / "operations"
 CONTRACTS: dict[str, Contract] = {c.dataset: c for c in map(contract_file.read, sorted(FOLDER.glob("*.odcs.yaml")))}
-DAY = date(2013, 1, 1)
 
-Row = dict[str, Any]
-Planted = dict[str, tuple[Row, Row]]
-
-
-def at(hour: int, minute: int, day: int = 1) -> datetime:
-    """A wall clock in January 2013."""
-    return datetime(2013, 1, day, hour, minute)
-
-
-def utc(hour: int, minute: int, day: int = 1) -> datetime:
-    """An instant in January 2013."""
-    return datetime(2013, 1, day, hour, minute, tzinfo=UTC)
-
-
-_SYSTEM = dict.fromkeys(BRONZE_COLUMNS) | {"_delivery": "d1", "_logical_date": DAY, "_source_row": 1}
-_SILVER = {name: _SYSTEM[name] for name in SILVER_COLUMNS} | {UNPARSED: None}
 _FLIGHT = {"flight_date": DAY, "carrier": "UA", "flight_number": 1545, "origin": "EWR", "dest": "IAH"}
 _MEASURES = {"dep_delay_min": 2, "arr_delay_min": 11, "air_time_min": 227, "distance_mi": 1400}
 
-SOUND: dict[str, Row] = {
-    "bronze.operations.flights": _SYSTEM
+SOUND: dict[str, Row] = operations_feature_rows.SOUND | {
+    "bronze.operations.flights": BRONZE
     | {
         "year": "2013", "month": "1", "day": "1", "dep_time": "517", "sched_dep_time": "515", "dep_delay": "2",
         "arr_time": "830", "sched_arr_time": "819", "arr_delay": "11", "carrier": "UA", "flight": "1545",
         "tailnum": "N14228", "origin": "EWR", "dest": "IAH", "air_time": "227", "distance": "1400",
         "hour": "5", "minute": "15", "time_hour": "2013-01-01T10:00:00Z",
     },
-    "bronze.operations.airports": _SYSTEM
+    "bronze.operations.airports": BRONZE
     | {
         "faa": "IAH", "name": "George Bush Intercontinental", "lat": "29.984433", "lon": "-95.341442",
         "alt": "97", "tz": "-6", "dst": "A", "tzone": "America/Chicago",
     },
-    "bronze.operations.airlines": _SYSTEM | {"carrier": "UA", "name": "United Air Lines Inc."},
-    "silver.operations.flights": _FLIGHT | _MEASURES | _SILVER
+    "bronze.operations.airlines": BRONZE | {"carrier": "UA", "name": "United Air Lines Inc."},
+    "silver.operations.flights": _FLIGHT | _MEASURES | SILVER
     | {
         "tail_number": "N14228", "status": "flown", "has_arrived": True, "is_origin_known": True,
         "is_dest_known": True, "sched_dep_local": at(5, 15), "dep_local": at(5, 17),
@@ -60,13 +44,13 @@ SOUND: dict[str, Row] = {
         "dep_utc": utc(10, 17), "sched_arr_utc": utc(14, 19), "arr_utc": utc(14, 30),
         "average_speed_mph": 370.0, "source_hour_utc": utc(10, 0),
     },
-    "silver.operations.airports": _SILVER
+    "silver.operations.airports": SILVER
     | {
         "airport_code": "IAH", "name": "George Bush Intercontinental", "latitude_deg": 29.984433,
         "longitude_deg": -95.341442, "altitude_ft": 97, "utc_offset_h": -6.0, "dst_rule": "A",
         "time_zone": "America/Chicago",
     },
-    "silver.operations.airlines": _SILVER | {"airline_code": "UA", "name": "United Air Lines Inc."},
+    "silver.operations.airlines": SILVER | {"airline_code": "UA", "name": "United Air Lines Inc."},
     "gold.operations.dim_airport": {
         "airport_key": "IAH", "airport_code": "IAH", "name": "George Bush Intercontinental",
         "latitude_deg": 29.984433, "longitude_deg": -95.341442, "altitude_ft": 97, "utc_offset_h": -6.0,
@@ -75,8 +59,9 @@ SOUND: dict[str, Row] = {
     "gold.operations.dim_airline": {"airline_key": "UA", "airline_code": "UA", "name": "United Air Lines Inc."},
     "gold.operations.fact_flight": _FLIGHT | _MEASURES
     | {
-        "airline_key": "UA", "origin_airport_key": "EWR", "dest_airport_key": "IAH", "tail_number": "N14228",
-        "status": "flown", "has_arrived": True, "sched_dep_local": at(5, 15), "sched_dep_utc": utc(10, 15),
+        "airline_key": "UA", "origin_airport_key": "EWR", "dest_airport_key": "IAH",
+        "aircraft_key": "N14228", "tail_number": "N14228", "status": "flown",
+        "has_arrived": True, "sched_dep_local": at(5, 15), "sched_dep_utc": utc(10, 15),
         "dep_utc": utc(10, 17), "sched_arr_utc": utc(14, 19), "arr_utc": utc(14, 30), "average_speed_mph": 370.0,
     },
     "gold.operations.route_performance": {
@@ -92,12 +77,7 @@ CANCELLED: Row = {
 NO_TIMES = {"sched_dep_utc": None, "dep_utc": None, "source_hour_utc": None}
 _ALL_CANCELLED = {"cancelled": 10, "mean_dep_delay_min": None, "p90_arr_delay_min": None, "on_time_share": None}
 
-
-def _missing(*columns: str) -> Planted:
-    return {f"{column}_required": ({column: None}, {}) for column in columns}
-
-
-PLANTED: dict[str, Planted] = {
+PLANTED: dict[str, Planted] = operations_feature_rows.PLANTED | {
     "bronze.operations.flights": {
         "of_another_day": ({"day": "2"}, {"day": "01"}),
         "airport_code_malformed": ({"dest": "IA"}, {"dest": " iah "}),
@@ -116,8 +96,8 @@ PLANTED: dict[str, Planted] = {
     },
     "silver.operations.flights": {
         "parses": ({UNPARSED: "dep_time"}, {UNPARSED: None}),
-        **_missing("flight_date", "carrier", "flight_number", "origin", "dest", "status"),
-        **_missing("has_arrived", "is_origin_known", "is_dest_known", "sched_dep_local"),
+        **missing("flight_date", "carrier", "flight_number", "origin", "dest", "status"),
+        **missing("has_arrived", "is_origin_known", "is_dest_known", "sched_dep_local"),
         "carrier_pattern": ({"carrier": "UAL"}, {"carrier": "9E"}),
         "flight_number_minimum": ({"flight_number": 0}, {"flight_number": 1}),
         "flight_number_maximum": ({"flight_number": 10_000}, {"flight_number": 9_999}),
@@ -160,7 +140,7 @@ PLANTED: dict[str, Planted] = {
     },
     "silver.operations.airports": {
         "parses": ({UNPARSED: "alt"}, {}),
-        **_missing("airport_code", "name"),
+        **missing("airport_code", "name"),
         "airport_code_pattern": ({"airport_code": "KIAH"}, {"airport_code": "04G"}),
         "latitude_deg_minimum": ({"latitude_deg": -90.1}, {"latitude_deg": -90.0}),
         "latitude_deg_maximum": ({"latitude_deg": float("nan")}, {"latitude_deg": 90.0}),
@@ -176,13 +156,13 @@ PLANTED: dict[str, Planted] = {
     },
     "silver.operations.airlines": {
         "parses": ({UNPARSED: "_malformed"}, {}),
-        **_missing("airline_code", "name"),
+        **missing("airline_code", "name"),
         "airline_code_pattern": ({"airline_code": "ua"}, {"airline_code": "9E"}),
         "code_without_letter": ({"airline_code": "99"}, {"airline_code": "B6"}),
         "name_is_a_code": ({"name": "Ua"}, {"name": "UAL"}),
     },
     "gold.operations.dim_airport": {
-        **_missing("airport_key", "name"),
+        **missing("airport_key", "name"),
         "airport_key_pattern": ({"airport_key": "unknown"}, {"airport_key": "04G", "airport_code": "04G"}),
         "key_is_not_the_code": ({"airport_code": "HOU"}, {}),
         "unknown_has_a_place": (
@@ -191,22 +171,24 @@ PLANTED: dict[str, Planted] = {
         ),
     },
     "gold.operations.dim_airline": {
-        **_missing("airline_key", "name"),
+        **missing("airline_key", "name"),
         "airline_key_pattern": ({"airline_key": "unknown"}, {}),
         "key_is_not_the_code": ({"airline_code": None}, {"airline_key": "~unknown", "airline_code": None, "name": "Unknown"}),
         "unknown_without_its_name": ({"name": "Unknown"}, {"name": "Unknown Air"}),
     },
     "gold.operations.fact_flight": {
-        **_missing("flight_date", "carrier", "flight_number", "origin", "dest", "status", "has_arrived"),
-        **_missing("airline_key", "origin_airport_key", "dest_airport_key"),
+        **missing("flight_date", "carrier", "flight_number", "origin", "dest", "status", "has_arrived"),
+        **missing("airline_key", "origin_airport_key", "dest_airport_key", "aircraft_key"),
         "key_of_another_member": ({"dest_airport_key": "HOU"}, {}),
+        "key_of_another_aircraft": ({"aircraft_key": "N14228", "tail_number": None}, {"aircraft_key": "~unknown"}),
         "cancelled_yet_measured": (CANCELLED | {"air_time_min": 0}, CANCELLED),
         "flown_without_departure": ({"dep_delay_min": None}, {"dep_delay_min": 0}),
         "lands_before_it_leaves": ({"arr_utc": utc(10, 16)}, {"arr_utc": None, "sched_arr_utc": None}),
-        "member_unknown": ({"airline_key": "~unknown"}, {}),
+        "member_unknown": ({"airline_key": "~unknown"}, {"aircraft_key": "~unknown"}),
+        "aircraft_unknown": ({"aircraft_key": "~unknown"}, {"airline_key": "~unknown"}),
     },
     "gold.operations.route_performance": {
-        **_missing("flight_date", "origin", "dest", "flights", "cancelled"),
+        **missing("flight_date", "origin", "dest", "flights", "cancelled"),
         "flights_minimum": ({"flights": 0}, {"flights": 1}),
         "cancelled_minimum": ({"cancelled": -1}, {"cancelled": 0}),
         "on_time_share_minimum": ({"on_time_share": -0.01}, {"on_time_share": 0.0}),

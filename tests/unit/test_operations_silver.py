@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 from chispa import assert_df_equality
@@ -209,3 +209,89 @@ def test_nothing_in_nothing_out(spark: SparkSession, airports: DataFrame) -> Non
     assert silver.flights(frame(spark, FLIGHTS, []), airports).isEmpty()
     lonely = silver.flights(frame(spark, FLIGHTS, [{}]), airports.limit(0)).first()
     assert (lonely.is_origin_known, lonely.is_dest_known, lonely.dep_utc, lonely.arr_utc) == (False, False, None, None)
+
+
+WEATHER: dict[str, tuple[Row, Row]] = {  # case -> (changes to the sound record, what silver must say)
+    "as it comes": ({}, {}),
+    "nothing measured": (
+        dict.fromkeys(("temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib")),
+        dict.fromkeys(("temp_f", "dewpoint_f", "humidity_pct", "wind_dir_deg", "wind_speed_mph"))
+        | dict.fromkeys(("precip_in", "pressure_mb", "visibility_mi")),
+    ),
+    "gusts, spaces, lower case, an exponent": (
+        {"origin": " jfk ", "wind_gust": " 23.0156", "pressure": "1e3", "temp": "", "wind_dir": "360"},
+        {"origin": "JFK", "wind_gust_mph": 23.0156, "pressure_mb": 1000.0, "temp_f": None, "wind_dir_deg": 360},
+    ),
+    "the hour that comes twice, first": (
+        {"month": "11", "day": "3", "hour": "1", "time_hour": "2013-11-03T05:00:00Z"},
+        {"hour_local": on(11, 3, 1, 0), "time_hour": datetime(2013, 11, 3, 5, 0, tzinfo=UTC)},
+    ),
+    "the hour that comes twice, second": (
+        {"month": "11", "day": "3", "hour": "1", "time_hour": "2013-11-03T06:00:00Z"},
+        {"hour_local": on(11, 3, 1, 0), "time_hour": datetime(2013, 11, 3, 6, 0, tzinfo=UTC)},
+    ),
+    "what does not parse": (
+        {"wind_dir": "VRB", "wind_speed": "12 kt", "time_hour": "soon", "hour": "24"},
+        {"wind_dir_deg": None, "wind_speed_mph": None, "time_hour": None, "hour_local": None}
+        | {UNPARSED: "time_hour,hour,wind_dir,wind_speed"},
+    ),
+    "no such day": ({"month": "2", "day": "30"}, {"hour_local": None, UNPARSED: "year,month,day"}),
+    "NA is no mark for missing in JSON": ({"precip": "NA"}, {"precip_in": None, UNPARSED: "precip"}),
+    "a record that was none": ({"_malformed": "[]"}, {UNPARSED: "_malformed"}),
+    "came in an earlier delivery too": ({"_repeat": "delivery"}, {}),
+}  # fmt: skip
+
+
+def test_weather(spark: SparkSession) -> None:
+    lines = [*[changes for changes, _ in WEATHER.values()], {"_repeat": "file"}]
+    assert_df_equality(
+        silver.weather(frame(spark, "bronze.operations.weather", lines)),
+        frame(spark, "silver.operations.weather", [expected for _, expected in WEATHER.values()]),
+        ignore_nullable=True,
+    )
+
+
+PLANES: dict[str, tuple[Row, Row]] = {  # case -> (changes to the sound row, what silver must say)
+    "as it comes": ({}, {}),
+    "as a hand would type it": (
+        {"tailnum": " n14228 ", "type": " FIXED  WING SINGLE-ENGINE", "engine": "turbo prop", "model": " 737\t824 ", "speed": 90},
+        {"aircraft_type_code": "4", "aircraft_type": "Fixed wing single engine", "engine_type_code": "2"}
+        | {"engine_type": "Turbo-prop", "model": "737 824", "cruise_speed_mph": 90},
+    ),
+    "nothing known": (
+        dict.fromkeys(("year", "type", "manufacturer", "model", "engines", "seats", "speed", "engine")),
+        dict.fromkeys((
+            "manufacture_year", "aircraft_type_code", "aircraft_type", "manufacturer", "model", "engines", "seats",
+            "engine_type_code", "engine_type",
+        )),
+    ),
+    "0 is not known, but engines are counted": (
+        {"year": 0, "seats": 0, "speed": 0, "engines": 0, "type": "Glider", "engine": "None"},
+        {"manufacture_year": None, "seats": None, "engines": 0, "aircraft_type_code": "1", "aircraft_type": "Glider"}
+        | {"engine_type_code": "0", "engine_type": "None"},
+    ),
+    "types that have no code": (
+        {"type": "Flying saucer", "engine": " "},
+        {"aircraft_type_code": None, "aircraft_type": "Flying saucer", "engine_type_code": None, "engine_type": None},
+    ),
+    "years are left to the rules": ({"year": 1899}, {"manufacture_year": 1899}),
+    "four-stroke": ({"engine": "4 Cycle"}, {"engine_type_code": "8", "engine_type": "4 Cycle"}),
+    "came in an earlier delivery too": ({"_repeat": "delivery"}, {}),
+} | {
+    f"made by {came}": ({"manufacturer": came}, {"manufacturer": name})
+    for came, name in {
+        "AIRBUS INDUSTRIE": "AIRBUS", "Airbus": "AIRBUS", "BOMBARDIER INC": "BOMBARDIER", "CANADAIR LTD": "CANADAIR",
+        "MCDONNELL DOUGLAS AIRCRAFT CO": "MCDONNELL DOUGLAS", "MCDONNELL DOUGLAS CORPORATION": "MCDONNELL DOUGLAS",
+        "Cirrus Design Corp.": "CIRRUS DESIGN", "Acme, Inc.": "ACME", "DOUGLAS": "DOUGLAS", "AGUSTA SPA": "AGUSTA",
+        "STEWART MACO": "STEWART MACO", "CO": "CO", "Études & Co.": "ÉTUDES",
+    }.items()
+}  # fmt: skip
+
+
+def test_planes(spark: SparkSession) -> None:
+    lines = [*[changes for changes, _ in PLANES.values()], {"_repeat": "file"}]
+    assert_df_equality(
+        silver.planes(frame(spark, "bronze.operations.planes", lines)),
+        frame(spark, "silver.operations.planes", [expected for _, expected in PLANES.values()]),
+        ignore_nullable=True,
+    )

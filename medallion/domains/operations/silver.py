@@ -19,6 +19,32 @@ _FLIGHT_NUMBERS = {
     "air_time_min": "air_time",
     "distance_mi": "distance",
 }
+_OBSERVED = {
+    "temp_f": "temp",
+    "dewpoint_f": "dewp",
+    "humidity_pct": "humid",
+    "wind_dir_deg": "wind_dir",
+    "wind_speed_mph": "wind_speed",
+    "wind_gust_mph": "wind_gust",
+    "precip_in": "precip",
+    "pressure_mb": "pressure",
+    "visibility_mi": "visib",
+}
+# Codes of the FAA's Releasable Aircraft Database (its ardata.pdf: MASTER, TYPE AIRCRAFT and TYPE ENGINE).
+_AIRCRAFT_TYPES = {
+    "Glider": "1", "Balloon": "2", "Blimp/Dirigible": "3", "Fixed wing single engine": "4", "Fixed wing multi engine": "5",
+    "Rotorcraft": "6", "Weight-shift-control": "7", "Powered parachute": "8", "Gyroplane": "9",
+}  # fmt: skip
+_ENGINE_TYPES = {
+    "None": "0", "Reciprocating": "1", "Turbo-prop": "2", "Turbo-shaft": "3", "Turbo-jet": "4", "Turbo-fan": "5",
+    "Ramjet": "6", "2 Cycle": "7", "4 Cycle": "8", "Unknown": "9", "Electric": "10", "Rotary": "11",
+}  # fmt: skip
+_LEGAL_FORM = r"[ ,&]+(INC|LTD|LLC|CO|CORP|CORPORATION|COMPANY|SPA)\.?$"
+_VARIANTS = {
+    "AIRBUS INDUSTRIE": "AIRBUS",
+    "MCDONNELL DOUGLAS AIRCRAFT": "MCDONNELL DOUGLAS",
+}
+"""Names of one maker that differ by more than their legal form. Douglas, which McDonnell bought in 1967, is another."""
 
 
 def airlines(bronze_airlines: DataFrame) -> DataFrame:
@@ -147,6 +173,59 @@ def flights(bronze_flights: DataFrame, airports: DataFrame) -> DataFrame:
     )
 
 
+def planes(bronze_planes: DataFrame) -> DataFrame:
+    """Aircraft with the FAA's codes, one name for each manufacturer, speed in miles per hour.
+
+    The registry writes 0 for a year, seats or a speed that it does not know. A type that has no code
+    keeps its words and gets none, so that the gate sees it.
+    """
+    manufacturer = F.regexp_replace(F.upper(_squeezed("manufacturer")), _LEGAL_FORM, "")
+    return _settled(
+        _first_lines(bronze_planes),
+        F.upper(_text("tailnum", missing="")).alias("tail_number"),
+        F.nullif("year", F.lit(0)).alias("manufacture_year"),
+        *_coded("type", _AIRCRAFT_TYPES, "aircraft_type"),
+        F.coalesce(_found(manufacturer, _VARIANTS), manufacturer).alias("manufacturer"),
+        F.upper(_squeezed("model")).alias("model"),
+        "engines",
+        F.nullif("seats", F.lit(0)).alias("seats"),
+        F.nullif("speed", F.lit(0)).alias("cruise_speed_mph"),
+        *_coded("engine", _ENGINE_TYPES, "engine_type"),
+        *_LINEAGE,
+        _unparsed({}),
+    )
+
+
+def weather(bronze_weather: DataFrame) -> DataFrame:
+    """Hourly observations with units in their columns' names, one row per airport and instant.
+
+    `time_hour` is the source's instant; `hour_local` the wall clock that its year, month, day and
+    hour make. On the night when clocks go back one wall clock is two instants, and both rows stay.
+    """
+    sources = ("origin", "year", "month", "day", "hour", "time_hour", *_OBSERVED.values())
+    text = _first_lines(bronze_weather).select(
+        *[F.col(column) for column in (*_LINEAGE, "_malformed")], *[_text(source, missing="").alias(source) for source in sources]
+    )
+    hour = F.col("hour").try_cast("int")
+    types = {"wind_dir_deg": "int"}
+    typed = text.select(
+        "*",
+        F.col("time_hour").try_cast("timestamp").alias("_instant"),
+        _date("year", "month", "day").alias("_date"),
+        F.when(hour.between(0, 23), hour).alias("_hour"),
+        *[F.col(source).try_cast(types.get(name, "double")).alias(name) for name, source in _OBSERVED.items()],
+    )
+    return _settled(
+        typed,
+        F.upper("origin").alias("origin"),
+        F.col("_instant").alias("time_hour"),
+        _after("_date", F.col("_hour") * 60).alias("hour_local"),
+        *_OBSERVED,
+        *_LINEAGE,
+        _unparsed({"_instant": "time_hour", "_hour": "hour"} | _OBSERVED, {"_date": ("year", "month", "day")}),
+    )
+
+
 def _settled(frame: DataFrame, *columns: str | Column) -> DataFrame:
     """The columns, worked out once before anything reads them.
 
@@ -162,10 +241,28 @@ def _first_lines(bronze: DataFrame) -> DataFrame:
     return bronze.filter(~F.col("_repeat").eqNullSafe("file"))
 
 
-def _text(source: str, missing: str = "NA") -> Column:
+def _text(source: str | Column, missing: str = "NA") -> Column:
     """The source's text without spaces around it; null where it is empty or the mark for missing."""
-    trimmed = F.trim(F.col(source))
+    trimmed = F.trim(F.col(source) if isinstance(source, str) else source)
     return F.when(~trimmed.isin("", missing), trimmed)
+
+
+def _squeezed(source: str) -> Column:
+    """The source's text with single spaces; null where it is empty."""
+    return _text(F.regexp_replace(source, r"\s+", " "), missing="")
+
+
+def _found(key: Column, table: dict[str, str]) -> Column:
+    """What a table has for a key, or null."""
+    return F.try_element_at(F.create_map(*[F.lit(text) for entry in table.items() for text in entry]), key)
+
+
+def _coded(source: str, codes: dict[str, str], name: str) -> list[Column]:
+    """A text's code, and the text as the list of codes writes it, whatever its case and signs."""
+    words = _squeezed(source)
+    plain = {label.lower().replace("-", " ").replace("/", " "): label for label in codes}
+    label = _found(F.translate(F.lower(words), "-/", "  "), plain)
+    return [_found(label, codes).alias(f"{name}_code"), F.coalesce(label, words).alias(name)]
 
 
 def _date(year: str, month: str, day: str) -> Column:
