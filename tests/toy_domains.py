@@ -72,6 +72,19 @@ def pair(folder: Path, first: str, second: str) -> Toys:
     return Toys((str(folder / first), str(folder / second)))
 
 
+def takings(folder: Path, domain: str) -> Toys:
+    """One domain: amounts every day; gold has them by day and in all."""
+    _write(folder / domain, "silver", _counts())
+    _write(folder / domain, "gold", _TAKINGS_GOLD)
+    _contract(folder, "bronze", domain, "counts", {"amount": "string"}, expected="daily")
+    _contract(folder, "silver", domain, "counts", {"day": "date", "amount": "int"}, kind={"kind": "date"})
+    by_day = {"day": "date", "counted": "bigint", "total": "bigint"}
+    _contract(folder, "gold", domain, "daily", by_day, kind={"kind": "date", "column": "day"})
+    in_all = {"days": "bigint", "counted": "bigint", "total": "bigint"}
+    _contract(folder, "gold", domain, "in_all", in_all, kind={"kind": "full"})
+    return Toys((str(folder / domain),))
+
+
 def readings(folder: Path, domain: str) -> Toys:
     """One domain: readings every day, a reference of sites; gold by day, over three days, and in all.
     A reading below 0 goes to quarantine."""
@@ -108,6 +121,15 @@ def _balance(other: str) -> str:
     )
 
 
+_TAKINGS_GOLD = """def daily(counts: DataFrame) -> DataFrame:
+    return counts.groupBy("day").agg(F.count("*").alias("counted"), F.sum("amount").alias("total"))
+
+
+def in_all(counts: DataFrame) -> DataFrame:
+    return counts.agg(
+        F.count_distinct("day").alias("days"), F.count("*").alias("counted"), F.sum("amount").alias("total")
+    )
+"""
 _READINGS_SILVER = f"""def sites(bronze_sites: DataFrame) -> DataFrame:
     return bronze_sites.select("site", "name", {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"))
 

@@ -85,7 +85,10 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
     except CommitRefused:
         run.state = "validated"  # it is not on main and never will be: the run has failed
         raise
-    journal.update(run.id, state="merged", merged_hash=merged, story=run.story())
+    try:
+        journal.update(run.id, state="merged", merged_hash=merged, story=run.story())
+    except ServiceUnavailable as error:
+        raise _untold(run.id, merged, error) from error
     run.state = "merged"  # only now: whoever is interrupted before leaves it to `resume`
     return merged
 
@@ -100,6 +103,7 @@ def send(nessie: Nessie, journal: Journal, run_id: str, h0: Reference, body: dic
     reason: Exception | None = None
     for attempt in range(TRIES):
         time.sleep(0 if attempt == 0 else min(0.2 * 2**attempt, 5))
+        found: dict[str, Any] = {}
         try:
             with journal.step(run_id, "merge.commit", attempt=attempt) as found:
                 found["hash"] = nessie.commit(h0, body)
@@ -112,6 +116,8 @@ def send(nessie: Nessie, journal: Journal, run_id: str, h0: Reference, body: dic
                 return found_hash
             raise
         except ServiceUnavailable as error:
+            if "hash" in found:
+                raise _untold(run_id, found["hash"], error) from error
             reason = error
         try:
             if found_hash := find(nessie, run_id, h0):
@@ -121,6 +127,14 @@ def send(nessie: Nessie, journal: Journal, run_id: str, h0: Reference, body: dic
     raise ServiceUnavailable(
         f"whether run {run_id} was merged is not known yet: {reason}",
         hint=f"when the catalog answers again, `medallion resume {run_id}` finds out and finishes it",
+        run=run_id,
+    )
+
+
+def _untold(run_id: str, merged: str, error: ServiceUnavailable) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"run {run_id} is merged, main is at {merged[:12]}, but the journal could not be told: {error.message}",
+        hint=f"when it answers again, `medallion resume {run_id}` finds the commit and finishes the run",
         run=run_id,
     )
 

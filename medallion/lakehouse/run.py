@@ -159,10 +159,21 @@ def put_on_branch(nessie: Nessie, run: Run, tables: dict[str, Content], message:
 
 
 def fail(journal: Journal, run: Run, error: str, state: str = "failed") -> None:
-    """End a run without a merge. Its branch stays, sealed."""
+    """End a run without a merge. Its branch stays, sealed.
+
+    Raises: ServiceUnavailable, saying how it ended, if the journal cannot be told.
+    """
     run.state = state
-    journal.update(run.id, state=state, error=error[:4000], story=run.story())
-    journal.release(run.id)
+    try:
+        journal.update(run.id, state=state, error=error[:4000], story=run.story())
+        journal.release(run.id)
+    except ServiceUnavailable as down:
+        why = "" if down.message in error else f"; it ended because of: {error[:500]}"
+        raise ServiceUnavailable(
+            f"run {run.id} ended, and the journal could not be told: {down.message}; nothing of it is on main{why}",
+            hint="`medallion up` starts the embedded stack; then `medallion resume` marks the run, and its date can be run again",
+            run=run.id,
+        ) from down
 
 
 def close_unchanged(nessie: Nessie, journal: Journal, run: Run) -> None:
