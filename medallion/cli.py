@@ -117,12 +117,14 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Only this domain.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     publish: Annotated[bool, typer.Option(help="Publish gold afterwards.")] = True,
+    refetch: Annotated[bool, typer.Option(help="Ask sources again that were asked for this date before.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make bronze, silver and gold of a date in one run, and publish."""
     from medallion import job
 
-    job.run(LAYERS, SimpleNamespace(date=date, domain=domain, dataset=dataset, run=None, json=as_json), publish=publish)
+    options = SimpleNamespace(date=date, domain=domain, dataset=dataset, run=None, json=as_json, refetch=refetch)
+    job.run(LAYERS, options, publish=publish)
 
 
 @app.command("open")
@@ -160,7 +162,7 @@ def abandon(run_id: str) -> None:
 
 @app.command()
 def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] = None, as_json: Json = False) -> None:
-    """Finish or fail what a killed process left, by the evidence in Nessie and the ledger."""
+    """Finish or fail what a killed process left, by the evidence in Nessie and the ledger; remove expired branches."""
     from medallion import job, recovery
     from medallion.pipeline import Lake
 
@@ -172,6 +174,8 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
                 {"run_id": r, "before": "merged", "after": "published", "why": f"publication {publication['sequence']}"}
                 for r in publication["marked"]
             ]
+        if run_id is None:
+            found += [asdict(one) for one in recovery.prune(lake.nessie, lake.journal, lake.settings.runs.failed_branch_ttl_days)]
     if as_json:
         show_json(found)
     elif found:

@@ -9,7 +9,7 @@ from medallion.errors import UsageError
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import send
 from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie, Reference
-from medallion.lakehouse.run import LIVE
+from medallion.lakehouse.run import LIVE, PREFIX
 
 PARTS = "parts"
 """Option of a run that people write in several commands: nobody works on it in between."""
@@ -75,6 +75,24 @@ def abandon(journal: Journal, run_id: str) -> str:
     journal.update(row["run_id"], state="failed", error="abandoned")
     journal.release(row["run_id"])
     return str(row["run_id"])
+
+
+def prune(nessie: Nessie, journal: Journal, ttl_days: int) -> list[Resumed]:
+    """Remove the branches of failed and conflicted runs that ended more than so many days ago.
+
+    Nothing else is removed: no branch of another run or of no run, no row of the journal, and no file, for files
+    are shared between branches. Returns: the runs whose branch is gone.
+    Raises: ServiceUnavailable; what is removed by then stays so, and the next time goes on.
+    """
+    ended = {row["branch"]: row for row in journal.ended_before(ttl_days, ("failed", "conflicted"))}
+    found = []
+    for reference in nessie.references(PREFIX) if ended else ():
+        if row := ended.get(reference.name):
+            with journal.step(row["run_id"], "run.branch.expire", branch=reference.name, at=reference.hash):
+                nessie.delete_branch(reference.name)
+            why = f"it ended more than {ttl_days} days ago; its branch {reference.name} is removed"
+            found.append(Resumed(row["run_id"], row["state"], row["state"], why))
+    return found
 
 
 def mark_published(nessie: Nessie, journal: Journal, shown: str | None) -> list[str]:

@@ -121,6 +121,7 @@ class Runs(_Part):
     """How runs behave."""
 
     conflict_retries: int = 5
+    failed_branch_ttl_days: int = Field(default=30, ge=1)  # how long the branch of a failed run is kept
 
 
 class Source(_Part):

@@ -143,6 +143,14 @@ class Journal:
             {"states": list(states or ()), "limit": limit},
         )
 
+    def ended_before(self, days: int, states: tuple[str, ...]) -> list[dict[str, Any]]:
+        """`run_id`, `branch` and `state` of the runs in these states that ended more than so many days ago."""
+        return self._all(
+            "SELECT run_id, branch, state FROM ops.runs WHERE state = ANY(%s) "
+            "AND coalesce(ended_at, changed_at) < clock_timestamp() - make_interval(days => %s)",
+            (list(states), days),
+        )
+
     def merged(self, logical_date: date) -> bool:
         """Whether a run of this date is on main."""
         return bool(

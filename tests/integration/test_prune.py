@@ -1,0 +1,89 @@
+"""Branches of failed runs are removed when their time to live has ended; nothing else is, and no file."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from medallion import recovery
+from medallion.contract import Contract
+from medallion.errors import UsageError
+from medallion.lakehouse.nessie import MAIN, Reference
+from medallion.lakehouse.run import Run, fail
+from medallion.lakehouse.store import Store
+from medallion.services import postgres
+from medallion.settings import Settings
+from tests.lake_tables import gold
+from tests.protocol_runs import VALUE, ProtocolRuns
+from tests.protocol_runs import another_value as value
+
+TTL_DAYS = 7
+
+
+@pytest.fixture(scope="module")
+def runs(stack: Settings) -> Iterator[ProtocolRuns]:
+    with ProtocolRuns(stack) as runs:
+        yield runs
+
+
+@pytest.fixture
+def mine(runs: ProtocolRuns) -> Contract:
+    contract = gold("mine", VALUE, domain=f"d{uuid.uuid4().hex[:10]}")
+    runs.merged({contract: value(1)})
+    return contract
+
+
+def ended(runs: ProtocolRuns, run: Run, state: str, days_ago: float) -> Run:
+    """Let a run have ended in this state, so long ago."""
+    if state in ("failed", "conflicted"):
+        fail(runs.journal, run, "the gate refused it", state)
+    else:
+        run.save(runs.journal, state)
+        runs.journal.release(run.id)
+    with postgres.connect(runs.settings.postgres) as connection:
+        connection.execute(
+            "UPDATE ops.runs SET ended_at = ended_at - make_interval(secs => %s), "
+            "opened_at = opened_at - make_interval(secs => %s), changed_at = changed_at - make_interval(secs => %s) "
+            "WHERE run_id = %s",
+            (*[days_ago * 86_400] * 3, run.id),
+        )
+    return run
+
+
+def test_only_expired_branches_of_failed_runs_are_removed_and_no_file(runs: ProtocolRuns, mine: Contract) -> None:
+    def left(state: str, days_ago: float) -> Run:
+        run, _ = runs.written({mine: value(2)})
+        return ended(runs, run, state, days_ago)
+
+    expired = [left("failed", TTL_DAYS + 0.01), left("conflicted", 400)]
+    kept = [left("failed", TTL_DAYS - 0.01), *[left(state, 400) for state in ("written", "validated", "merged")]]
+    others = ["dev-sandbox/old-model", f"run/{uuid.uuid4()}"]  # no run's
+    for name in others:
+        runs.nessie.create_branch(name, runs.main())
+    main, tables = runs.main(), runs.nessie.tables(runs.main())
+    prefix = f"tables/{mine.domain}/"
+    files = Store(runs.settings.s3).versions(mine.bucket, prefix)
+    written = runs.nessie.tables(runs.nessie.reference(expired[0].branch))[mine.dataset]
+    assert written != tables[mine.dataset]
+    before = {reference.name for reference in runs.nessie.references()}
+
+    found = recovery.prune(runs.nessie, runs.journal, TTL_DAYS)
+
+    assert {(one.run_id, one.after) for one in found} == {(expired[0].id, "failed"), (expired[1].id, "conflicted")}
+    assert before - {reference.name for reference in runs.nessie.references()} == {run.branch for run in expired}
+    assert {*others, *[run.branch for run in kept]} <= {reference.name for reference in runs.nessie.references()}
+    assert (runs.main(), runs.nessie.tables(Reference(MAIN, main.hash))) == (main, tables)
+    assert Store(runs.settings.s3).versions(mine.bucket, prefix) == files
+    assert any(file.uri == written["metadataLocation"] for file in files)
+    assert [runs.state(run) for run in expired] == ["failed", "conflicted"], "the journal still tells of them"
+    assert runs.journal.steps(expired[0].id)[-1]["name"] == "run.branch.expire"
+    with pytest.raises(UsageError, match="there is no branch"):
+        runs.nessie.reference(expired[0].branch)
+    assert recovery.prune(runs.nessie, runs.journal, TTL_DAYS) == []
+
+    for name in [*others, *[run.branch for run in kept]]:
+        runs.nessie.delete_branch(name)
+    for run in kept:
+        runs.journal.update(run.id, state="failed", error="left by a test")
