@@ -14,11 +14,10 @@ import pytest
 
 from medallion.services import stack as services
 from medallion.settings import ROOT, load
+from tests import independent
 from tests.conftest import new_home
-from tests.independent import COLUMNS, route_performance
 
 DAYS = [date(2013, 1, day) for day in (1, 2, 3, 4)]
-KEY = ["flight_date", "origin", "dest"]
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +51,6 @@ def first(environment: dict[str, str]) -> str:
     return sh("medallion demo", environment)
 
 
-def frame(answer: str) -> pd.DataFrame:
-    found = pd.DataFrame(json.loads(answer))
-    found.columns = [name.lower() for name in found.columns]
-    found["flight_date"] = pd.to_datetime(found.flight_date).dt.date
-    return found[COLUMNS].sort_values(KEY, ignore_index=True)
-
-
 def test_the_spoiled_day_is_refused_and_the_true_one_is_published(first: str) -> None:
     assert "the gate refused run 2013-01-04-pipeline-" in first
     assert re.search(r"silver\.operations\.flights 2013-01-04: parses — \d+ of \d+ rows", first)
@@ -67,16 +59,26 @@ def test_the_spoiled_day_is_refused_and_the_true_one_is_published(first: str) ->
     assert refused.count("gate passed") == 3
     assert corrected.count("gate passed") == 1
     table = [line for line in first.splitlines() if "gold.operations." in line and "│" in line]
-    assert len(table) == 4
+    assert len(table) == 6
     assert all(line.split("│")[-2].strip() == "yes" for line in table)
 
 
-def test_route_performance_equals_an_independent_computation(first: str, environment: dict[str, str]) -> None:
-    expected = route_performance(DAYS).sort_values(KEY, ignore_index=True)
-    query = "SELECT * FROM gold.operations.route_performance"
+TABLES = {  # table -> (what pandas makes of the package's files, its key)
+    "route_performance": (lambda: independent.route_performance(DAYS), ("flight_date", "origin", "dest")),
+    "dim_aircraft": (independent.dim_aircraft, ("aircraft_key",)),
+    "delay_features": (
+        lambda: independent.delay_features(DAYS), ("flight_date", "carrier", "flight_number", "origin"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_gold_equals_an_independent_computation(first: str, environment: dict[str, str], table: str) -> None:
+    expected, key = TABLES[table]
+    query = f"SELECT * FROM gold.operations.{table}"
     for where in ("", "--warehouse"):
-        found = frame(sh(f"medallion sql --json {where} '{query}'", environment))
-        pd.testing.assert_frame_equal(found, expected, check_dtype=False, check_exact=False, rtol=1e-12)
+        found = pd.DataFrame(json.loads(sh(f"medallion sql --json {where} '{query}'", environment)))
+        independent.assert_same(found, expected(), *key)
 
 
 def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str, str]) -> None:
