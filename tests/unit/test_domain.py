@@ -148,13 +148,13 @@ def test_an_unknown_dataset_is_refused_with_near_names() -> None:
     assert (refused.value.exit_code, "silver.operations.flights" in (refused.value.hint or "")) == (2, True)
     with pytest.raises(UsageError) as refused:
         domains.select(dataset="xyz")
-    assert "known: bronze.operations.airlines, " in (refused.value.hint or "")
+    assert "known: bronze.finance.index_prices, " in (refused.value.hint or "")
 
 
 def test_an_unknown_domain_or_a_dataset_of_another_layer_or_domain_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no domain 'operation'") as refused:
         load().select(domain="operation")
-    assert "known: operations" in (refused.value.hint or "")
+    assert "known: finance, operations, sales" in (refused.value.hint or "")
     with pytest.raises(UsageError, match=r"gold\.operations\.fact_flight is not silver") as refused:
         load().select(layers=("silver",), dataset="gold.operations.fact_flight")
     assert "layer gold" in (refused.value.hint or "")

@@ -12,7 +12,9 @@ import pytest
 
 from medallion import domain
 from medallion.settings import ROOT, Settings
-from tests.unit.operations_rows import CONTRACTS, PLANTED, SOUND
+from tests.unit.finance_rows import FINANCE
+from tests.unit.operations_rows import PLANTED, SOUND
+from tests.unit.sales_rows import SALES
 
 PACKAGE = ROOT / "medallion"
 MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
@@ -151,12 +153,25 @@ def test_a_merge_is_asked_for_by_runs_and_by_nobody_else() -> None:
 
 
 # ── one name, four places ─────────────────────────────────────────────────────────────────────────
-def test_a_dataset_has_contract_transform_planted_rows_and_test_of_one_name() -> None:
+ROWS = {  # domain -> sound rows, planted rows
+    "operations": (SOUND, PLANTED),
+    "sales": (SALES.sound, SALES.planted),
+    "finance": (FINANCE.sound, FINANCE.planted),
+}
+
+
+def test_every_built_in_domain_has_rows() -> None:
+    assert set(ROWS) == {contract.domain for contract in domain.load(Settings()).contracts.values()}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_dataset_has_contract_transform_planted_rows_and_test_of_one_name(name: str) -> None:
     domains = domain.load(Settings())
-    operations = {d: c for d, c in domains.contracts.items() if c.domain == "operations"}
-    assert set(operations) == set(CONTRACTS) == set(SOUND) == set(PLANTED)
-    tests = {layer: (ROOT / "tests" / "unit" / f"test_operations_{layer}.py").read_text("utf-8") for layer in ("silver", "gold")}
-    for dataset, contract in operations.items():
+    mine = {d: c for d, c in domains.contracts.items() if c.domain == name}
+    sound, planted = ROWS[name]
+    assert set(mine) == set(sound) == set(planted)
+    tests = {layer: (ROOT / "tests" / "unit" / f"test_{name}_{layer}.py").read_text("utf-8") for layer in ("silver", "gold")}
+    for dataset, contract in mine.items():
         assert contract.path.name == f"{contract.layer}.{contract.name}.odcs.yaml"
         if contract.layer == "bronze":
             assert dataset not in domains.transforms
