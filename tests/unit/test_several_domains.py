@@ -36,73 +36,73 @@ def load(*folders: Path) -> Domains:
 
 
 def test_two_domains_may_both_have_customers(tmp_path: Path) -> None:
-    domains = load(customers(tmp_path, "sales"), customers(tmp_path, "care"))
-    for name in ("sales", "care"):
+    domains = load(customers(tmp_path, "retail"), customers(tmp_path, "care"))
+    for name in ("retail", "care"):
         assert domains.transforms[f"silver.{name}.customers"].inputs == {"bronze_customers": f"bronze.{name}.customers"}
         assert domains.transforms[f"gold.{name}.daily_totals"].inputs == {"customers": f"silver.{name}.customers"}
-    functions = {domains.transforms[f"silver.{name}.customers"].function for name in ("sales", "care")}
+    functions = {domains.transforms[f"silver.{name}.customers"].function for name in ("retail", "care")}
     assert len(functions) == 2, "each runs its own"
 
 
 def test_one_reads_silver_and_gold_of_another(tmp_path: Path) -> None:
-    reads = "(customers, sales_customers, sales_gold_daily_totals)"
-    domains = load(customers(tmp_path, "sales"), customers(tmp_path, "care", gold=reads))
+    reads = "(customers, retail_customers, retail_gold_daily_totals)"
+    domains = load(customers(tmp_path, "retail"), customers(tmp_path, "care", gold=reads))
     assert domains.transforms["gold.care.daily_totals"].inputs == {
         "customers": "silver.care.customers",
-        "sales_customers": "silver.sales.customers",
-        "sales_gold_daily_totals": "gold.sales.daily_totals",
+        "retail_customers": "silver.retail.customers",
+        "retail_gold_daily_totals": "gold.retail.daily_totals",
     }
-    listed = {one.domain: one for one in domain.summaries(Settings(domains=f"{tmp_path / 'sales'}:{tmp_path / 'care'}"))}
+    listed = {one.domain: one for one in domain.summaries(Settings(domains=f"{tmp_path / 'retail'}:{tmp_path / 'care'}"))}
     assert (listed["care"].bronze, listed["care"].silver, listed["care"].gold) == (1, 1, 1)
-    assert (listed["care"].reads, listed["sales"].reads) == (("gold.sales.daily_totals", "silver.sales.customers"), ())
+    assert (listed["care"].reads, listed["retail"].reads) == (("gold.retail.daily_totals", "silver.retail.customers"), ())
     assert (listed["operations"].origin, listed["care"].origin) == ("built in", "folder")
     assert listed["care"].folder == str(tmp_path / "care")
 
 
 def test_a_silver_that_reads_anothers_gold_comes_after_it(tmp_path: Path) -> None:
-    reads = "(bronze_customers, sales_gold_daily_totals)"
-    domains = load(customers(tmp_path, "sales"), customers(tmp_path, "care", silver=reads))
+    reads = "(bronze_customers, retail_gold_daily_totals)"
+    domains = load(customers(tmp_path, "retail"), customers(tmp_path, "care", silver=reads))
     position = domains.order.index
-    assert position("silver.sales.customers") < position("gold.sales.daily_totals") < position("silver.care.customers")
+    assert position("silver.retail.customers") < position("gold.retail.daily_totals") < position("silver.care.customers")
 
 
 @pytest.mark.parametrize("layer", ["silver", "gold"])
-@pytest.mark.parametrize("parameter", ["sales_bronze_customers", "bronze_sales_customers", "sales_leads"])
+@pytest.mark.parametrize("parameter", ["retail_bronze_customers", "bronze_retail_customers", "retail_leads"])
 def test_the_bronze_of_another_is_refused(tmp_path: Path, layer: str, parameter: str) -> None:
-    sales = customers(tmp_path, "sales")
-    leads = (sales / "bronze.customers.odcs.yaml").read_text().replace("sales.customers", "sales.leads")
-    (sales / "bronze.leads.odcs.yaml").write_text(leads.replace("name: customers", "name: leads"))
+    retail = customers(tmp_path, "retail")
+    leads = (retail / "bronze.customers.odcs.yaml").read_text().replace("retail.customers", "retail.leads")
+    (retail / "bronze.leads.odcs.yaml").write_text(leads.replace("name: customers", "name: leads"))
     reads = {"silver": FROM_BRONZE, "gold": FROM_SILVER}[layer].replace(")", f", {parameter})")
-    dataset = "bronze.sales.leads" if "leads" in parameter else "bronze.sales.customers"
+    dataset = "bronze.retail.leads" if "leads" in parameter else "bronze.retail.customers"
     with pytest.raises(ContractError) as refused:
-        load(sales, customers(tmp_path, "care", **{layer: reads}))
+        load(retail, customers(tmp_path, "care", **{layer: reads}))
     assert refused.value.message.startswith(f"{tmp_path / 'care' / layer}.py: parameter '{parameter}' of '")
     assert f"names {dataset}, the bronze of another domain, which nobody else reads" in refused.value.message
-    assert "gold.sales.daily_totals, silver.sales.customers" in (refused.value.hint or "")
+    assert "gold.retail.daily_totals, silver.retail.customers" in (refused.value.hint or "")
 
 
 def test_a_cycle_through_two_domains_is_refused_with_its_path(tmp_path: Path) -> None:
-    care = customers(tmp_path, "care", silver="(bronze_customers, sales_gold_daily_totals)")
-    sales = customers(tmp_path, "sales", gold="(customers, care_customers)")
+    care = customers(tmp_path, "care", silver="(bronze_customers, retail_gold_daily_totals)")
+    retail = customers(tmp_path, "retail", gold="(customers, care_customers)")
     with pytest.raises(ContractError, match="the transforms form a cycle: ") as refused:
-        load(care, sales)
+        load(care, retail)
     path = refused.value.message.rpartition(": ")[2].split(" → ")
     assert path[0] == path[-1]
-    assert set(path) == {"silver.care.customers", "gold.sales.daily_totals"}
+    assert set(path) == {"silver.care.customers", "gold.retail.daily_totals"}
 
 
 def test_a_name_that_fits_two_domains_is_refused(tmp_path: Path) -> None:
-    sales = customers(tmp_path, "sales")
-    text = (sales / "silver.customers.odcs.yaml").read_text().replace("sales.customers", "sales.eu_customers")
-    (sales / "silver.eu_customers.odcs.yaml").write_text(text.replace("name: customers", "name: eu_customers"))
-    with (sales / "silver.py").open("a") as module:
+    retail = customers(tmp_path, "retail")
+    text = (retail / "silver.customers.odcs.yaml").read_text().replace("retail.customers", "retail.eu_customers")
+    (retail / "silver.eu_customers.odcs.yaml").write_text(text.replace("name: customers", "name: eu_customers"))
+    with (retail / "silver.py").open("a") as module:
         module.write("\ndef eu_customers(bronze_customers):\n    return customers(bronze_customers)\n")
-    europe = customers(tmp_path, "sales_eu")
-    with pytest.raises(ContractError, match="'sales_eu_customers' of 'daily_totals' could be") as refused:
-        load(sales, europe, customers(tmp_path, "care", gold="(customers, sales_eu_customers)"))
-    assert "silver.sales.eu_customers or silver.sales_eu.customers" in refused.value.message
-    clear = load(sales, europe, customers(tmp_path / "clear", "care", gold="(customers, sales_eu_silver_customers)"))
-    assert clear.transforms["gold.care.daily_totals"].inputs["sales_eu_silver_customers"] == "silver.sales_eu.customers"
+    europe = customers(tmp_path, "retail_eu")
+    with pytest.raises(ContractError, match="'retail_eu_customers' of 'daily_totals' could be") as refused:
+        load(retail, europe, customers(tmp_path, "care", gold="(customers, retail_eu_customers)"))
+    assert "silver.retail.eu_customers or silver.retail_eu.customers" in refused.value.message
+    clear = load(retail, europe, customers(tmp_path / "clear", "care", gold="(customers, retail_eu_silver_customers)"))
+    assert clear.transforms["gold.care.daily_totals"].inputs["retail_eu_silver_customers"] == "silver.retail_eu.customers"
 
 
 # ── installed packages ────────────────────────────────────────────────────────────────────────────
@@ -121,17 +121,19 @@ def install(site: Path, *, value: str = "acme_care", point: str = "care", gold: 
 
 
 def test_an_installed_package_is_a_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path / "site", gold="(customers, sales_customers)")
+    install(tmp_path / "site", gold="(customers, retail_customers)")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    domains = load(customers(tmp_path, "sales"))
+    domains = load(customers(tmp_path, "retail"))
     assert domains.select(domain="care") == ("bronze.care.customers", "silver.care.customers", "gold.care.daily_totals")
-    assert domains.transforms["gold.care.daily_totals"].inputs["sales_customers"] == "silver.sales.customers"
-    listed = {one.domain: one for one in domain.summaries(Settings(domains=str(tmp_path / "sales")))}
+    assert domains.transforms["gold.care.daily_totals"].inputs["retail_customers"] == "silver.retail.customers"
+    listed = {one.domain: one for one in domain.summaries(Settings(domains=str(tmp_path / "retail")))}
     assert (listed["care"].origin, listed["care"].folder) == (
         "package acme-care-domain 1.2",
         str(tmp_path / "site" / "acme_care"),
     )
-    assert load(customers(tmp_path / "again", "sales"), tmp_path / "site" / "acme_care").select(domain="care"), "one folder, once"
+    assert load(customers(tmp_path / "again", "retail"), tmp_path / "site" / "acme_care").select(domain="care"), (
+        "one folder, once"
+    )
 
 
 @pytest.mark.parametrize(
