@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from decimal import Decimal
@@ -33,10 +34,12 @@ def version(of: int) -> list[dict[str, int]]:
 
 
 def until(settings: Settings, question: str) -> None:
-    """Wait until the warehouse answers a question with true."""
+    """Wait until the warehouse answers a question with true, up to a minute."""
+    deadline = time.monotonic() + 60
     with closing(session(settings)) as asking:
         while asking.rows(question) != [(True,)]:
-            threading.Event().wait(0.05)
+            assert time.monotonic() < deadline, question
+            time.sleep(0.05)
 
 
 def in_background(work: Callable[[], Publication]) -> tuple[threading.Thread, list[Publication]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.dummy
 import re
 import threading
 import time
@@ -124,10 +125,11 @@ def _publish(settings: Settings, contracts: Contracts, barrier: Any, results: An
 
 
 @BOTH
-def test_two_processes_publish_at_once_and_it_happens_once(settings: Settings, lake: LakeTables, domain: str) -> None:
+def test_two_that_publish_at_once_do_it_once(settings: Settings, lake: LakeTables, domain: str) -> None:
     one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
     contracts = Contracts(one, two)
-    processes = multiprocessing.get_context("spawn")
+    # a warehouse sees sessions, whether of processes or of threads, which start much sooner
+    processes: Any = multiprocessing.get_context("spawn") if settings.warehouse == "postgres" else multiprocessing.dummy
     barrier, results = processes.Barrier(3), processes.Queue()
     published = []
     both = [processes.Process(target=_publish, args=(settings, contracts, barrier, results, 2)) for _ in range(2)]
