@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -105,6 +106,7 @@ def _build(name: str, conf: dict[str, str], *, quick: bool = False) -> SparkSess
         # error of py4j comes of it instead of a KeyboardInterrupt
         signal.signal(signal.SIGINT, before)
     spark.sparkContext.setLogLevel("ERROR")
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # repeats, as JSON, what is raised
     return spark
 
 

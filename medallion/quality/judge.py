@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
 from medallion.quality.quarantine import explain, rows_to_keep
-from medallion.quality.rules import passes, showable, shown, unusable
+from medallion.quality.rules import naming_the_rule, passes, showable, shown
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -80,16 +80,15 @@ def judge(
         quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
         table: reads all rows of the table.
-    Raises: ContractError for a rule that Spark cannot apply to these rows.
+    Raises: ContractError for a rule that Spark cannot apply to these rows, or that fails on one of them.
     """
-    from pyspark.errors import AnalysisException
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
     errors = [rule for rule in contract.row_rules if rule.severity == "error"]
     warnings = [rule for rule in contract.row_rules if rule.severity == "warning"]
     observation = Observation()
-    try:
+    with naming_the_rule(frame, contract):
         good = passes(errors)
         counters = [
             f.count(f.lit(1)).alias("judged"),
@@ -98,14 +97,12 @@ def judge(
             *[f.count_if(good & ~passes([rule])).alias(f"warning{i}") for i, rule in enumerate(warnings)],
         ]
         observed = frame.observe(observation, *counters)
-    except AnalysisException as error:
-        raise unusable(frame, contract) or error from error
-    added = write(observed.filter(good).select(*contract.schema()))
-    counts = _observed(observation)
-    if counts is None or counts["judged"] - counts["refused"] != added or (counts["refused"] and not added):
-        # an observed counter can count a retried task twice; the commit's own figure cannot
-        row = frame.agg(*counters).first()
-        counts = row.asDict() if row else {}
+        added = write(observed.filter(good).select(*contract.schema()))
+        counts = _observed(observation)
+        if counts is None or counts["judged"] - counts["refused"] != added or (counts["refused"] and not added):
+            # an observed counter can count a retried task twice; the commit's own figure cannot
+            row = frame.agg(*counters).first()
+            counts = row.asDict() if row else {}
     total = counts["judged"]
     judged = Judged(total, added, counts["refused"], counts["warned"])
     if counts["refused"]:

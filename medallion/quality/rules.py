@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medallion.contract import Contract, Rule
@@ -42,18 +43,47 @@ def shown(columns: Sequence[str], contract: Contract, rule: Rule | None = None) 
     return f.to_json(f.struct(*[f.col(f"`{name}`") for name in names])) if names else f.lit("{}")
 
 
-def unusable(frame: DataFrame, contract: Contract) -> ContractError | None:
-    """The complaint about the first row rule that Spark cannot apply to a frame, if there is one."""
-    from pyspark.errors import AnalysisException
+@contextmanager
+def naming_the_rule(frame: DataFrame, contract: Contract) -> Iterator[None]:
+    """Whoever applies all row rules at once learns from Spark that one of them fails, not which.
+
+    Raises: ContractError naming the rule, in place of Spark's error, if a rule alone fails as well.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        raise _complaint(frame, contract) or error from error
+
+
+def _complaint(frame: DataFrame, contract: Contract) -> ContractError | None:
+    """What is wrong with the first row rule that cannot be applied to a frame, or fails on one of its rows."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import AnalysisException, PySparkException
 
     for rule in contract.row_rules:
         try:
             frame.filter(passes([rule]))
         except AnalysisException as error:
-            why = str(error).strip().splitlines()[0]
-            return ContractError(
-                f"{contract.path}: quality '{rule.name}' cannot be applied to {contract.dataset}: {why}",
-                hint="mend the rule's condition",
-                dataset=contract.dataset,
-            )
+            return _refusal(contract, rule, "cannot be applied to", error, "mend the rule's condition")
+    try:
+        frame.write.format("noop").mode("overwrite").save()
+    except (Py4JError, PySparkException):
+        return None  # it is not a rule that fails
+    for rule in contract.row_rules:
+        try:
+            frame.filter(passes([rule])).count()
+        except (Py4JError, PySparkException) as error:
+            hint = "mend the rule's condition; try_cast, try_divide and CASE give null for such a row, and null passes"
+            return _refusal(contract, rule, "fails on a row of", error, hint)
     return None
+
+
+def _refusal(contract: Contract, rule: Rule, what: str, error: Exception, hint: str) -> ContractError:
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("An error occurred while calling")]
+    why = re.split(r"\w+(?:\.\w+)+Exception: ", lines[0] if lines else repr(error))[-1]
+    return ContractError(
+        f"{contract.path}: quality '{rule.name}' {what} {contract.dataset}: {why}", hint=hint, dataset=contract.dataset
+    )

@@ -1,0 +1,180 @@
+"""A contract that changes between two runs: a column more, a column less, another type, a rule that fails."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from medallion import job, query
+from medallion.errors import ContractError
+from medallion.lakehouse.nessie import MAIN
+from medallion.pipeline import Lake, Outcome, Request, execute
+from medallion.publish.publication import history
+from medallion.publish.reconcile import reconcile
+from medallion.settings import Settings
+from tests import toy_domains
+from tests.warehouse import select, with_snowflake
+
+FIRST = date(2021, 5, 1)
+Table = dict[str, Any]
+Change = Callable[["Owner"], None]
+
+
+@dataclass
+class Owner:
+    """The owner of a toy domain, who edits its files between runs."""
+
+    settings: Settings
+    folder: Path
+    toys: toy_domains.Toys
+    main_moved_before: list[str] = field(default_factory=list)
+
+    @property
+    def domain(self) -> str:
+        return self.folder.name
+
+    def contract(self, name: str, change: Callable[[Table], None]) -> None:
+        """Edit the one table of a contract."""
+        path = self.folder / f"{name}.odcs.yaml"
+        document = yaml.safe_load(path.read_text())
+        change(document["schema"][0])
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def transform(self, layer: str, old: str, new: str) -> None:
+        path = self.folder / f"{layer}.py"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    @contextmanager
+    def edited(self, change: Change) -> Iterator[None]:
+        """The domain with a change that is taken back."""
+        before = {path: path.read_text() for path in self.folder.iterdir() if path.is_file()}
+        try:
+            change(self)
+            yield
+        finally:
+            for path, text in before.items():
+                path.write_text(text)
+
+    def deliver(self, number: int, *amounts: int) -> None:
+        toy_domains.deliver(self.settings, self.domain, "counts", FIRST + timedelta(number), ["amount", *map(str, amounts)])
+
+    def run(self, number: int) -> Outcome:
+        """Run a day with the files as they are now, and publish."""
+        with Lake(self.settings, self.toys.load(self.settings)) as lake:
+            began, self.main_moved_before = lake.nessie.reference(MAIN).hash, []
+
+            def report(line: str) -> None:
+                if line.startswith("  ") and lake.nessie.reference(MAIN).hash != began:  # a table was written
+                    self.main_moved_before.append(line)
+
+            outcome = execute(lake, Request(FIRST + timedelta(number)), report)
+            self.publication = job.publish_gold(lake, lambda _: None)
+            self.steps = [step["name"] for step in lake.journal.steps(self.publication["publication_id"])]
+            return outcome
+
+    def state(self) -> tuple[Any, ...]:
+        with Lake(self.settings, self.toys.load(self.settings)) as lake:
+            main = lake.nessie.reference(MAIN)
+            shown = [entry.publication_id for entry in history(self.settings)]
+            return main, lake.nessie.contents(main), shown, [row["run_id"] for row in lake.journal.runs(1, ("open", "written"))]
+
+    def lake(self, sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row.values()) for row in query.lake(self.settings, sql).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def owner(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Owner:
+    """After one day, run and published."""
+    folder = tmp_path_factory.mktemp("domains") / f"d{uuid.uuid4().hex[:10]}"
+    toys = toy_domains.takings(folder.parent, folder.name)
+    owner = Owner(with_snowflake(toy_domains.quick(stack), database=f"t{uuid.uuid4().hex[:10]}"), folder, toys)
+    owner.deliver(1, 1, 5)
+    assert owner.run(1).state == "merged"
+    return owner
+
+
+def gains_a_column(owner: Owner) -> None:
+    column = {"name": "doubled", "logicalType": "integer", "physicalType": "int"}
+    owner.contract("silver.counts", lambda table: table["properties"].append(column))
+    owner.transform("silver", "select(day, amount,", 'select(day, amount, (F.col("amount").cast("int") * 2).alias("doubled"),')
+    largest = {"name": "largest", "logicalType": "integer", "physicalType": "int"}
+    owner.contract("gold.daily", lambda table: table["properties"].append(largest))
+    owner.transform("gold", '"day").agg(', '"day").agg(F.max("doubled").alias("largest"), ')
+
+
+def test_a_column_more_is_added_on_the_branch_and_in_the_warehouse_and_is_null_in_old_rows(owner: Owner) -> None:
+    with owner.edited(gains_a_column):
+        owner.deliver(2, 2, 7)
+        outcome = owner.run(2)
+        domain, day = owner.domain, [FIRST + timedelta(n) for n in range(3)]
+        assert outcome.state == "merged"
+        assert outcome.notes == [f"silver.{domain}.counts: added columns doubled", f"gold.{domain}.daily: added columns largest"]
+        assert owner.main_moved_before == [], "the table was altered on the branch"
+        silver = owner.lake(f"SELECT day, amount, doubled FROM silver.{domain}.counts ORDER BY amount")
+        assert silver == [(day[1], 1, None), (day[2], 2, 4), (day[1], 5, None), (day[2], 7, 14)]
+        daily = [(day[1], 2, 6, None), (day[2], 2, 9, 14)]
+        assert owner.lake(f"SELECT day, counted, total, largest FROM gold.{domain}.daily ORDER BY day") == daily
+        database = owner.settings.snowflake.database
+        shown = select(owner.settings, f"SELECT day, counted, total, largest FROM {database}.{domain}.daily ORDER BY day")
+        assert [tuple(row) for row in shown] == daily
+        assert owner.steps.index("publish.add_columns") < owner.steps.index("publish.begin") < owner.steps.index("publish.commit")
+        assert all(each.agreed for each in reconcile(owner.settings, owner.toys.load(owner.settings)))
+    # its files are as before: what readers rely on is gone from the contract
+    owner.deliver(3, 3)
+    before = owner.state()
+    with pytest.raises(ContractError, match=r"column 'doubled' is int in the table and nothing in the contract"):
+        owner.run(3)
+    assert owner.state() == before
+
+
+def with_rule(condition: str) -> Change:
+    rule = {"name": "the_rule", "type": "sql", "query": f"SELECT COUNT(*) FROM {{object}} WHERE {condition}", "mustBe": 0}
+    return lambda owner: owner.contract("silver.counts", lambda table: table["quality"].append(rule))
+
+
+def retyped(owner: Owner) -> None:
+    owner.contract("silver.counts", lambda table: table["properties"][1].update(physicalType="bigint"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (retyped, "column 'amount' is int in the table and bigint in the contract"),
+        (with_rule("10 / (amount - 3) > 6"), "quality 'the_rule' fails on a row of {silver}: [DIVIDE_BY_ZERO]"),
+        (
+            with_rule("CAST(amount AS string) RLIKE '('"),
+            "quality 'the_rule' fails on a row of {silver}: [INVALID_PARAMETER_VALUE.PATTERN]",
+        ),
+        (with_rule("price > 6"), "quality 'the_rule' cannot be applied to {silver}: [UNRESOLVED_COLUMN"),
+    ],
+    ids=["another type", "a division by zero", "no pattern", "no such column"],
+)
+def test_what_cannot_be_done_is_named_by_file_and_nothing_has_changed(owner: Owner, change: Change, told: str) -> None:
+    owner.deliver(3, 3)
+    before = owner.state()
+
+    def changed(owner: Owner) -> None:
+        gains_a_column(owner)
+        change(owner)
+
+    with owner.edited(changed), pytest.raises(ContractError) as refused:
+        owner.run(3)
+    assert str(owner.folder / "silver.counts.odcs.yaml") in refused.value.message
+    assert told.format(silver=f"silver.{owner.domain}.counts") in refused.value.message
+    assert refused.value.exit_code == 2
+    assert refused.value.hint
+    assert owner.state() == before
+    with Lake(owner.settings) as lake:
+        (run,) = lake.journal.runs(1)
+    assert run["state"] == "failed"
+    assert refused.value.message in run["error"]
