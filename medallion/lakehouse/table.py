@@ -6,6 +6,7 @@ merge, so that a catalog of many tables starts in a second and without a JVM.
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,6 @@ from typing import Any
 from pyiceberg.io import load_file_io
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.serializers import ToOutputFile
 from pyiceberg.table import StaticTable
 from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortField, SortOrder
@@ -140,9 +140,11 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
     metadata = new_table_metadata(
         schema, _partition_spec(schema, by), _sort_order(schema, sorted_by), location, _properties(columns, by)
     )
+    # pyiceberg leaves out that there is no snapshot; Nessie's REST endpoint cannot read a file that does not say so
+    written = json.loads(metadata.model_dump_json(exclude_none=True)) | {"current-snapshot-id": -1}
     path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
-    with reaching(settings, path):
-        ToOutputFile.table_metadata(metadata, load_file_io(io_properties(settings), location).new_output(path))
+    with reaching(settings, path), load_file_io(io_properties(settings), location).new_output(path).create() as file:
+        file.write(json.dumps(written).encode())
     return {
         "type": "ICEBERG_TABLE", "metadataLocation": path, "snapshotId": -1,
         "schemaId": metadata.current_schema_id, "specId": metadata.default_spec_id,

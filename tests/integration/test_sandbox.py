@@ -151,8 +151,8 @@ def test_the_merge_takes_no_other_branch_than_the_runs_own(lake: Lake, written: 
 
 def test_no_run_begins_on_a_sandbox(lake: Lake, command: Command, written: Reference) -> None:
     """A run is forked from main. Where the journal was forged to say otherwise, the catalog refuses the merge."""
-    main = lake.nessie.reference(MAIN)
     run_id = command("open", "--date", "2013-01-02").strip()
+    main = lake.nessie.reference(MAIN)
     assert load_run(lake.nessie, lake.journal, run_id).h0 == main
     command("abandon", run_id)
     forged = "2013-01-02-forged"
