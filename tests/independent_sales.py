@@ -37,11 +37,11 @@ def purchases(source: pd.DataFrame | None = None) -> pd.DataFrame:
 def customer_value(source: pd.DataFrame | None = None) -> pd.DataFrame:
     """gold.sales.customer_value, sorted by customer; money in whole cents until the end."""
     bought = purchases(source)
-    cents = bought.assign(cents=(bought.amount_usd * 100).astype(int)).groupby("customer_id", sort=True)
-    found = cents.agg(
-        first_purchase=("purchased_on", "min"), last_purchase=("purchased_on", "max"),
-        purchases=("cents", "size"), cents=("cents", "sum"),
+    bought = bought.assign(cents=(bought.amount_usd * 100).astype(int), day=pd.to_datetime(bought.purchased_on))
+    found = bought.groupby("customer_id", sort=True).agg(
+        first_purchase=("day", "min"), last_purchase=("day", "max"), purchases=("cents", "size"), cents=("cents", "sum"),
     ).reset_index()  # fmt: skip
+    found = found.assign(first_purchase=found.first_purchase.dt.date, last_purchase=found.last_purchase.dt.date)
     found["revenue_usd"] = found.cents.map(_dollars)
     found["mean_basket_usd"] = [int(c) / (100 * int(n)) for c, n in zip(found.cents, found.purchases, strict=True)]
     return found.drop(columns="cents")
