@@ -8,13 +8,14 @@ import re
 import subprocess
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from medallion.services import stack as services
 from medallion.settings import ROOT, load
-from tests import independent
+from tests import independent, other_engines
 from tests.conftest import new_home
 
 DAYS = [date(2013, 1, day) for day in (1, 2, 3, 4)]
@@ -79,6 +80,14 @@ def test_gold_equals_an_independent_computation(first: str, environment: dict[st
     for where in ("", "--warehouse"):
         found = pd.DataFrame(json.loads(sh(f"medallion sql --json {where} '{query}'", environment)))
         independent.assert_same(found, expected(), *key)
+
+
+def test_other_engines_read_every_gold_table_as_spark_does(first: str, environment: dict[str, str], tmp_path: Path) -> None:
+    settings = load()
+    expected = other_engines.by_spark(settings, other_engines.gold(settings))
+    assert all(table.num_rows for table in expected.values())
+    for read in other_engines.ENGINES.values():
+        assert other_engines.differing(read(settings, expected, tmp_path), expected) == []
 
 
 def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str, str]) -> None:
