@@ -7,7 +7,7 @@ import multiprocessing.dummy
 import re
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 import pytest
@@ -111,6 +111,27 @@ def test_whoever_holds_the_head_goes_first(
         threading.Timer(1.0, other.close).start()
         assert publish(settings, Contracts(one)).sequence == 2
     assert {row[1] for row in rows(settings, one)} == {2}
+
+
+@BOTH
+def test_the_head_is_read_again_before_anything_is_deleted(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: version(1)})
+    publish(settings, Contracts(one))
+    at = lake.commit({one: version(2)})
+    steps: list[str] = []
+
+    class Overtaken:
+        def step(self, run_id: str, name: str, **detail: Any) -> Any:
+            if name == "publish.begin" and name not in steps:
+                assert publish(settings, Contracts(one)).sequence == 2
+            steps.append(name)
+            return nullcontext()
+
+    done = publish(settings, Contracts(one), journal=Overtaken())
+    assert (done.outcome, done.shown, done.sequence) == ("already", at, 2)
+    assert "publish.head" in steps
+    assert "publish.delete" not in steps
 
 
 def _publish(settings: Settings, contracts: Contracts, barrier: Any, results: Any, rounds: int) -> None:
