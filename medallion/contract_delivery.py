@@ -42,9 +42,8 @@ def read(value: Any, refuse: Refuse) -> Delivery:
     source = _origin(value["source"], refuse) if "source" in value else None
     if source and format_ not in _FORMAT_OF.get(source.kind, (format_,)):
         raise refuse(f"{_PLACE}.format", f"'{format_}' is not how {source.kind} is kept", "write parquet")
-    if (expected == "increments") != (source is not None and source.kind == "delta"):
-        hint = "delta sources, and only they, bring increments"
-        raise refuse(f"{_PLACE}.expected", f"'{expected}' does not fit the source", hint)
+    if expected == "increments" and not (source and source.kind == "delta"):
+        raise refuse(f"{_PLACE}.expected", "'increments' does not fit the source", "only delta sources bring increments")
     return Delivery(
         format=format_,
         compression=compression,

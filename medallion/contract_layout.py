@@ -1,6 +1,6 @@
 """How a dataset lies in its files, as its contract's custom property `layout` says it.
 
-    layout: {partitionedBy: [{column: customer_id, transform: bucket, argument: 8}], sortedBy: [customer_id], compactAbove: 8}
+layout: {partitionedBy: [{column: customer_id, transform: bucket, argument: 8}], sortedBy: [customer_id], compactAbove: 8}
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ _SMALL = {
 }
 """For a few rows, generating and compiling code takes longer than running without it."""
 _QUICK = "-XX:TieredStopAtLevel=1"
+_LOG_LEVEL = "ERROR"
 
 
 def local(name: str = "medallion") -> SparkSession:
@@ -127,6 +128,16 @@ def sized(spark: SparkSession, settings: Settings, rows: int) -> Iterator[None]:
                 spark.conf.unset(key)
             else:
                 spark.conf.set(key, old)
+
+
+@contextmanager
+def silent(spark: SparkSession) -> Iterator[None]:
+    """Keep Spark's own words off the terminal, where we expect errors and tell them in ours."""
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
+    finally:
+        spark.sparkContext.setLogLevel(_LOG_LEVEL)
 
 
 @contextmanager

@@ -27,6 +27,11 @@ class Object:
     bytes: int
     latest: bool
 
+    @property
+    def name(self) -> str:
+        """What stands after the last slash of its key."""
+        return self.uri.partition("?")[0].rpartition("/")[2]
+
 
 class Store:
     """One S3 endpoint."""

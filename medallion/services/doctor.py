@@ -223,7 +223,7 @@ def _warehouse_postgres(settings: Settings) -> str:
         )
     if not (prepared or may_create):
         raise _NotWellError(
-            f"user '{where.user}' may not create schemas: GRANT CREATE ON DATABASE \"{where.database}\" TO \"{where.user}\""
+            f'user \'{where.user}\' may not create schemas: GRANT CREATE ON DATABASE "{where.database}" TO "{where.user}"'
         )
     return f"{version} on {where.host}:{where.port}, database {where.database}"
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import tenacity
 
@@ -38,6 +39,22 @@ def endpoint(sources: dict[str, Source], contract: Contract, origin: Origin) -> 
     return sources[origin.endpoint]
 
 
+def address(source: Source, origin: Origin, schemes: tuple[str, ...], example: str) -> SplitResult:
+    """An endpoint's URL in its pieces. Raises: SettingsError if it is of another kind, or holds a secret."""
+    pieces = urlsplit(source.url)
+    if pieces.scheme not in schemes or not pieces.hostname:
+        raise SettingsError(
+            f"sources.{origin.endpoint}.url is no address of kind {origin.kind}: '{source.url.rpartition('@')[2]}'",
+            hint=f"write {example}",
+        )
+    if "@" in pieces.netloc:
+        raise SettingsError(
+            f"sources.{origin.endpoint}.url holds a user or password, which addresses show to everybody",
+            hint=f"set sources.{origin.endpoint}.user and .password instead",
+        )
+    return pieces
+
+
 def patiently(source: Source, attempt: Callable[[], Answer]) -> Answer:
     """Ask again, up to `source.tries` times, waiting longer each time, for what may pass (`retryable`).
 
@@ -45,12 +62,17 @@ def patiently(source: Source, attempt: Callable[[], Answer]) -> Answer:
     """
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(source.tries),
-        wait=tenacity.wait_exponential_jitter(initial=source.first_wait_s, max=30, jitter=source.first_wait_s),
+        wait=tenacity.wait_exponential_jitter(multiplier=source.first_wait_s, max=30, jitter=source.first_wait_s),
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, MedallionError) and error.retryable),
-        before_sleep=lambda state: log.warning("%s; asking again", state.outcome.exception() if state.outcome else ""),
+        before_sleep=_say_so,
         reraise=True,
     )
     return retrying(attempt)
+
+
+def _say_so(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("%s; asking again in %.1f s", getattr(error, "message", error), state.upcoming_sleep)
 
 
 def unreachable(contract: Contract, uri: str, problem: object) -> ServiceUnavailable:

@@ -1,111 +1,168 @@
-"""A Delta table, read by version: only what was added since the last version that bronze holds.
+"""A Delta table: whole, or read by version, only what was added since the last version that is held.
 
-The first delivery is the whole table as it is; later ones come from its change data feed
-(https://docs.delta.io/delta-change-data-feed/), which the table must have switched on.
+Increments begin with the whole table as it is; what follows comes from its change data feed
+(https://docs.delta.io/delta-change-data-feed/), which the table must have switched on. Which versions
+there are, and whether any of them touched rows, is read from the names and actions in `_delta_log`
+(https://github.com/delta-io/delta/blob/master/PROTOCOL.md), so that no session is started for nothing.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 
 from medallion.contract import Contract, Origin
-from medallion.errors import InputError
+from medallion.errors import InputError, SettingsError
+from medallion.session import silent
 from medallion.settings import Source
 from medallion.sources import increments
-from medallion.sources.asking import Parcel, unreachable
+from medallion.sources.asking import Parcel, patiently, unreachable
+from medallion.sources.java_causes import causes, first_line
 from medallion.sources.parquet_format import to_bytes
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-_GONE = ("FileNotFound", "FILE_NOT_EXIST", "FILE_NOT_FOUND", "DELTA_VERSION_NOT_FOUND", "DELTA_LOG_FILE", "VACUUM")
+Session = Callable[[], "SparkSession"]
+
 _COMMIT = re.compile(r"(\d{20})\.json")
+_NO_FEED = "DELTA_MISSING_CHANGE_DATA"
+_GONE = ("FILE_NOT_EXIST", "DELTA_VERSION_NOT_FOUND", "DELTA_VERSIONS_NOT_CONTIGUOUS", "DELTA_LOG_FILE_NOT_FOUND")
+_INSTEAD = "`expected: initial` in the contract takes the whole table each time instead"
 
 
-def extract(
-    source: Source, contract: Contract, origin: Origin, last: int, session: Callable[[], SparkSession]
-) -> Iterator[Parcel]:
+def extract(source: Source, contract: Contract, origin: Origin, last: int, session: Session) -> Iterator[Parcel]:
     """Extract the rows that came after a version.
 
     Args:
-        last: the newest version that is held; -1 for none. No session is started if there is none newer.
-    Returns: nothing, or one Parquet file with the contract's columns, in the order of all of them.
-    Raises: InputError if the table or a version is gone (vacuumed), a column is missing, or rows were
-        changed or deleted, which bronze's increments cannot say; ServiceUnavailable if its folder
-        cannot be reached.
+        last: the newest version that is held; -1 for none.
+        session: called only if a newer version touched rows.
+    Returns: nothing, or one Parquet file with the contract's columns, ordered by all of them.
+    Raises: InputError if the table or a version is gone (vacuumed), the table was made anew, records no
+        change data, lacks a column, or rows were changed or deleted, which increments cannot say;
+        ServiceUnavailable if its folder cannot be reached; SettingsError for a folder of an unknown kind.
     """
-    from py4j.protocol import Py4JError
-    from pyspark.errors import PySparkException
-
-    uri = f"{source.url.rstrip('/')}/{origin.address}"
-    newest = _newest(contract, uri)
-    if newest <= last:
+    table = patiently(source, lambda: _look(source, contract, origin))
+    if table.newest < last:
+        problem = f"its newest version is {table.newest}, and {last} is held: it was made anew"
+        raise table.refuse(problem, f"give the new table another name, and a dataset of its own; {_INSTEAD}")
+    if not table.touched(last):
         return
-    span = f"versions {last + 1} to {newest}"
-    columns = [column.source for column in contract.columns]
-    try:
-        rows = _rows(session(), uri, last, newest)
-        changed = rows.filter("_change_type <> 'insert'").limit(1).collect() if last >= 0 else []
-        if lost := [name for name in columns if name not in rows.columns]:
-            raise _refuse(contract, uri, f"lacks the columns {', '.join(map(repr, lost))}", "is the contract still right?")
+    span = f"versions {last + 1} to {table.newest}"
+
+    def read(spark: SparkSession) -> pa.Table:
+        if last < 0:
+            table.changes(spark, table.newest - 1)  # refused if it keeps no feed from here on
+            return table.rows(table.at(spark, table.newest))
+        rows = table.changes(spark, last)
+        changed = rows.filter("_change_type <> 'insert'").orderBy("_commit_version").limit(1).collect()
         if changed:
-            raise _refuse(
-                contract, uri, f"version {changed[0]['_commit_version']} changed or deleted rows ({changed[0]['_change_type']})",
-                "increments only add; deliver the dataset whole (expected: initial) or have the source append corrections",
-            )  # fmt: skip
-        data = rows.select(*columns).orderBy(*columns).toArrow()
-    except (Py4JError, PySparkException) as error:
-        raise _told(contract, uri, span, str(error)) from error
-    if data.num_rows or last < 0:
-        yield Parcel(increments.name(last + 1, newest), to_bytes(data), "application/vnd.apache.parquet", f"{uri}@{newest}")
+            what = f"version {changed[0]['_commit_version']} changed or deleted rows ({changed[0]['_change_type']})"
+            raise table.refuse(what, f"increments only add; {_INSTEAD}")
+        return table.rows(rows)
+
+    data = table.reading(session, read, span)
+    if data.num_rows:
+        yield table.parcel(increments.name(last + 1, table.newest), data)
 
 
-def _rows(spark: SparkSession, uri: str, last: int, newest: int) -> DataFrame:
-    reader: Any = spark.read.format("delta")
-    if last < 0:
-        frame: DataFrame = reader.option("versionAsOf", newest).load(uri)
+def whole(source: Source, contract: Contract, origin: Origin, session: Session) -> Parcel:
+    """Extract all rows of the newest version, as `<table>.parquet`. Raises: as `extract`."""
+    table = patiently(source, lambda: _look(source, contract, origin))
+    data = table.reading(session, lambda spark: table.rows(table.at(spark, table.newest)), f"version {table.newest}")
+    return table.parcel(f"{origin.address.rpartition('/')[2]}.parquet", data)
+
+
+@dataclass(frozen=True)
+class _Table:
+    contract: Contract
+    uri: str
+    newest: int
+    files: Any
+    log: str
+
+    def touched(self, last: int) -> bool:
+        """Whether a version after this one has rows added, changed or removed; OPTIMIZE and VACUUM have not."""
+        return last < 0 or any(self._touched_by(version) for version in range(last + 1, self.newest + 1))
+
+    def _touched_by(self, version: int) -> bool:
+        try:
+            lines = self.files.cat_file(f"{self.log}/{version:020}.json").splitlines()
+            actions = [(kind, action) for line in lines for kind, action in json.loads(line).items()]
+        except (OSError, ValueError):
+            return True  # Spark shall say what is wrong with it
+        return any(k == "cdc" or (k in ("add", "remove") and a.get("dataChange", True)) for k, a in actions)
+
+    def at(self, spark: SparkSession, version: int) -> DataFrame:
+        frame: DataFrame = spark.read.format("delta").option("versionAsOf", version).load(self.uri)
         return frame
-    changes: DataFrame = (
-        reader.option("readChangeFeed", "true").option("startingVersion", last + 1).option("endingVersion", newest).load(uri)
-    )
-    return changes
+
+    def changes(self, spark: SparkSession, last: int) -> DataFrame:
+        reader: Any = spark.read.format("delta").option("readChangeFeed", "true")
+        frame: DataFrame = reader.option("startingVersion", last + 1).option("endingVersion", self.newest).load(self.uri)
+        return frame
+
+    def rows(self, frame: DataFrame) -> pa.Table:
+        """The contract's columns of a frame, in one order."""
+        columns = [column.source for column in self.contract.columns]
+        if lost := [name for name in columns if name not in frame.columns]:
+            raise self.refuse(
+                f"lacks the columns {', '.join(map(repr, lost))}", "nothing was landed; is the contract still right?"
+            )
+        quoted = [f"`{name}`" for name in columns]
+        return frame.select(*quoted).orderBy(*quoted).toArrow()
+
+    def reading(self, session: Session, read: Callable[[SparkSession], pa.Table], span: str) -> pa.Table:
+        """Read, and tell in our words what Delta says. Raises: InputError."""
+        from py4j.protocol import Py4JJavaError
+        from pyspark.errors import PySparkException
+
+        spark = session()
+        with silent(spark):
+            try:
+                return read(spark)
+            except (Py4JJavaError, PySparkException) as error:
+                raise self._told(error, span) from error
+
+    def _told(self, error: Exception, span: str) -> InputError:
+        said = [cause.message for cause in causes(error)]
+        if any(_NO_FEED in text for text in said):
+            alter = "ALTER TABLE … SET TBLPROPERTIES (delta.enableChangeDataFeed = true)"
+            return self.refuse(f"{span}: the table records no change data", f"on the source: {alter}; {_INSTEAD}")
+        if any(sign in text for text in said for sign in _GONE):
+            return self.refuse(
+                f"{span} cannot be read any more: files of it are gone (vacuumed?)",
+                f"keep the source's history longer than the time between two runs; {_INSTEAD}",
+            )
+        return self.refuse(f"{span}: {first_line(said[-1])}", "nothing was landed; is it a Delta table that we can read?")
+
+    def refuse(self, problem: str, hint: str) -> InputError:
+        return InputError(f"{self.contract.dataset}: {self.uri}: {problem}", hint=hint, dataset=self.contract.dataset)
+
+    def parcel(self, name: str, data: pa.Table) -> Parcel:
+        return Parcel(name, to_bytes(data), "application/vnd.apache.parquet", f"{self.uri}@{self.newest}")
 
 
-def _newest(contract: Contract, uri: str) -> int:
-    """The newest version, from the names in the table's log: no session is needed to see that nothing came."""
+def _look(source: Source, contract: Contract, origin: Origin) -> _Table:
+    """Find the table and its newest version, by the names in its log."""
+    uri = f"{source.url.rstrip('/')}/{origin.address}"
     try:
         files, path = fsspec.core.url_to_fs(uri)
-        names = [str(one).rpartition("/")[2] for one in files.ls(f"{path}/_delta_log", detail=False)]
-    except FileNotFoundError as error:
-        hint = "is the contract's `table` right, and the setting of its endpoint?"
-        raise _refuse(contract, uri, "there is no Delta table", hint) from error
-    except (OSError, ImportError) as error:
+        log = f"{path}/_delta_log"
+        found = [_COMMIT.fullmatch(str(one).rpartition("/")[2]) for one in files.ls(log, detail=False)]
+    except (ImportError, ValueError) as error:
+        raise SettingsError(f"sources.{origin.endpoint}.url: {error}", hint="write the folder that holds the tables") from error
+    except (FileNotFoundError, NotADirectoryError):
+        found = []
+    except OSError as error:
         raise unreachable(contract, uri, error) from error
-    versions = [int(match[1]) for match in map(_COMMIT.fullmatch, names) if match]
-    if not versions:
-        raise _refuse(contract, uri, "its `_delta_log` holds no version", "is it a Delta table?")
-    return max(versions)
-
-
-def _told(contract: Contract, uri: str, span: str, text: str) -> InputError:
-    if "DELTA_MISSING_CHANGE_DATA" in text or "change data was not recorded" in text.lower():
-        return _refuse(
-            contract, uri, f"{span}: the table records no change data",
-            "on the source: ALTER TABLE … SET TBLPROPERTIES (delta.enableChangeDataFeed = true); then deliver it anew",
-        )  # fmt: skip
-    if any(sign in text for sign in _GONE):
-        return _refuse(
-            contract, uri, f"{span} cannot be read any more: files of it were vacuumed",
-            "keep the source's history longer than the time between two runs (delta.deletedFileRetentionDuration); "
-            "to go on, have the missing rows appended again",
-        )  # fmt: skip
-    problem = f"{span}: {text.splitlines()[0][:300]}"
-    return _refuse(contract, uri, problem, "nothing was landed; is it a Delta table that we can read?")
-
-
-def _refuse(contract: Contract, uri: str, problem: str, hint: str) -> InputError:
-    return InputError(f"{contract.dataset}: {uri}: {problem}", hint=hint, dataset=contract.dataset)
+    table = _Table(contract, uri, max((int(match[1]) for match in found if match), default=-1), files, log)
+    if table.newest < 0:
+        raise table.refuse("there is no Delta table", "is the contract's `table` right, and the setting of its endpoint?")
+    return table

@@ -1,7 +1,8 @@
 """Ask the source that a contract names for a delivery, and lay what it gives into the bucket.
 
-What a source gives is held in memory until it is whole and has been read once: then it is put into
-the bucket as one object. So nothing is half landed, and what lies there can be read.
+What a source gives is held in memory until all of it is there, in all its parts, and has been read
+once: then it is put into the bucket, a part an object. So nothing is half landed, and what lies there
+can be read.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from medallion.settings import Source
 from medallion.sources import delta, ftp, http, increments, jdbc
 from medallion.sources.asking import Parcel, endpoint
 from medallion.sources.formats import delivery_of, parse
+from medallion.sources.inbox import objects
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,14 +43,17 @@ def fetch(
     if delivery.source is None:
         return []
     source = endpoint(sources, contract, delivery.source)
-    notes = []
-    for parcel in _parcels(source, contract, delivery, delivery.source, logical_date, held, session):
+    last = _last(store, contract, logical_date, held) if delivery.expected == "increments" else increments.NONE
+    notes, whole = [], []
+    for parcel in _parcels(source, contract, delivery, delivery.source, logical_date, last, session):
         sha256 = hashlib.sha256(parcel.data).hexdigest()
         before = max((d for d in held if d.name == parcel.name and d.logical_date <= logical_date), default=None)
         if before and before.sha256 == sha256:
             notes.append(f"{contract.dataset}: {parcel.uri}: the same bytes again (sha256 {sha256[:12]}…), skipped")
             continue
         parse(contract, Delivered(logical_date, "", parcel.uri, sha256), parcel.data)
+        whole.append(parcel)
+    for parcel in whole:  # only now, so that all parts are there or none
         uri = f"s3://{contract.bucket}/{delivery.folder(logical_date)}{parcel.name}"
         if not _lies_there(store, contract, uri, parcel.data):
             store.put(uri, parcel.data, parcel.content_type)
@@ -57,7 +62,7 @@ def fetch(
 
 
 def _parcels(
-    source: Source, contract: Contract, delivery: Delivery, origin: Origin, when: date, held: list[Delivered], session: Session
+    source: Source, contract: Contract, delivery: Delivery, origin: Origin, when: date, last: int, session: Session
 ) -> Iterator[Parcel]:
     match origin.kind:
         case "http":
@@ -66,8 +71,17 @@ def _parcels(
             yield from (ftp.get(source, contract, origin, when, part) for part in delivery.parts or ("",))
         case "jdbc":
             yield jdbc.extract(source, contract, origin, session)
+        case "delta" if delivery.expected == "increments":
+            yield from delta.extract(source, contract, origin, last, session)
         case "delta":
-            yield from delta.extract(source, contract, origin, increments.last(d.name for d in held), session)
+            yield delta.whole(source, contract, origin, session)
+
+
+def _last(store: Store, contract: Contract, logical_date: date, held: list[Delivered]) -> int:
+    """The newest version that is held, or lies there and will be: a run may have failed after it fetched."""
+    merged = increments.last(d.name for d in held)
+    lying = (item.name for items in objects(store, contract, logical_date).values() for item in items)
+    return max(merged, increments.last(increments.following(merged, lying)))
 
 
 def _lies_there(store: Store, contract: Contract, uri: str, data: bytes) -> bool:

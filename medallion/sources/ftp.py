@@ -1,64 +1,78 @@
-"""A file that an FTP server gives (RFC 959), through fsspec; `ftps://` speaks TLS (RFC 4217)."""
+"""A file that an FTP server gives (RFC 959); `ftps://` speaks TLS (RFC 4217) and checks the certificate.
+
+fsspec's client reports every trouble of a transfer as a missing file, so Python's own is used.
+"""
 
 from __future__ import annotations
 
 import ftplib
 import posixpath
+import ssl
+from contextlib import closing, suppress
 from datetime import date
-from urllib.parse import urlsplit
-
-from fsspec.implementations.ftp import FTPFileSystem
 
 from medallion.contract import Contract, Origin, date_fields
-from medallion.errors import InputError, SettingsError
+from medallion.errors import InputError
 from medallion.settings import Source
-from medallion.sources.asking import Denied, Parcel, patiently, unreachable
+from medallion.sources.asking import Denied, Parcel, address, patiently, unreachable
 
 
 def get(source: Source, contract: Contract, origin: Origin, when: date, part: str = "") -> Parcel:
-    """Get the file of a date.
+    """Get the file of a date, in one passive transfer.
 
     Raises: ServiceUnavailable after the last of `source.tries` attempts (no answer, cut off, a passing
         refusal), at once if the login is refused; InputError if the server does not have the file;
         SettingsError for a URL that is not FTP's.
     """
-    server = urlsplit(source.url)
-    if server.scheme not in ("ftp", "ftps") or not server.hostname:
-        raise SettingsError(f"sources.{origin.endpoint}.url: '{source.url}' is no FTP address", hint="write ftp://host:port")
+    server = address(source, origin, ("ftp", "ftps"), "ftp://host:port")
     path = posixpath.join("/", server.path.lstrip("/"), origin.address.format(**date_fields(when), part=part).lstrip("/"))
-    uri = f"{server.scheme}://{server.hostname}:{server.port or 21}{path}"
+    uri = f"{server.scheme}://{server.hostname}:{server.port or ftplib.FTP_PORT}{path}"
 
     def attempt() -> Parcel:
         try:
-            files = FTPFileSystem(
-                server.hostname,
-                port=server.port or 21,
-                username=source.user or "",
-                password=source.password.get_secret_value() if source.password else "",
-                timeout=source.timeout_s,
-                tls=server.scheme == "ftps",
-                skip_instance_cache=True,  # a connection that broke must not be used again
-            )
-            expected = files.size(path)
-            data = files.cat_file(path)
-        except FileNotFoundError as error:
-            raise _lacks(contract, uri, error) from error
+            with closing(_connection(source, server.scheme)) as ftp:
+                ftp.connect(server.hostname or "", server.port or ftplib.FTP_PORT)
+                data = _file(ftp, source, path)
+        except _RefusedError as error:
+            raise Denied(contract, origin, uri, error) from error
         except ftplib.error_perm as error:
-            if str(error).startswith("530"):
-                raise Denied(contract, origin, uri, error) from error
-            raise _lacks(contract, uri, error) from error
+            raise InputError(
+                f"{contract.dataset}: {uri}: the server does not give it: {error}",
+                hint="nothing was landed; is the file there yet, and is the contract's path right?",
+                dataset=contract.dataset,
+            ) from error
         except (OSError, EOFError, ftplib.Error) as error:
-            raise unreachable(contract, uri, error or "the connection was closed") from error
-        if expected is not None and len(data) != expected:
-            raise unreachable(contract, uri, f"gave {len(data)} of {expected} bytes")
-        return Parcel(posixpath.basename(path), data, "application/octet-stream", uri)
+            raise unreachable(contract, uri, str(error) or "the connection was closed") from error
+        return Parcel(part or posixpath.basename(path), data, "application/octet-stream", uri)
 
     return patiently(source, attempt)
 
 
-def _lacks(contract: Contract, uri: str, error: Exception) -> InputError:
-    return InputError(
-        f"{contract.dataset}: {uri}: the server does not have it ({error})",
-        hint="nothing was landed; is the file there yet, and is the contract's path right?",
-        dataset=contract.dataset,
-    )
+class _RefusedError(Exception):
+    """The server's answer to a login that it refuses."""
+
+
+def _connection(source: Source, scheme: str) -> ftplib.FTP:
+    if scheme == "ftps":
+        return ftplib.FTP_TLS(timeout=source.timeout_s, context=ssl.create_default_context())
+    return ftplib.FTP(timeout=source.timeout_s)
+
+
+def _file(ftp: ftplib.FTP, source: Source, path: str) -> bytes:
+    """Log in and fetch a file whole. Raises: OSError if it is shorter than the server says it is."""
+    try:
+        ftp.login(source.user or "", source.password.get_secret_value() if source.password else "")
+    except ftplib.error_perm as error:
+        raise _RefusedError(str(error)) from error
+    if isinstance(ftp, ftplib.FTP_TLS):
+        ftp.prot_p()
+    pieces: list[bytes] = []
+    ftp.voidcmd("TYPE I")  # in text mode a size is refused
+    expected = None
+    with suppress(ftplib.error_perm):  # not every server knows SIZE, which RFC 3659 added
+        expected = ftp.size(path)
+    ftp.retrbinary(f"RETR {path}", pieces.append)
+    data = b"".join(pieces)
+    if expected is not None and len(data) != expected:
+        raise OSError(f"the connection gave {len(data)} of {expected} bytes")
+    return data

@@ -38,7 +38,7 @@ def discover(store: Store, contract: Contract, logical_date: date, held: list[De
     """
     delivery = delivery_of(contract)
     found = Found([], [], [])
-    of_date = _objects(store, contract, delivery, logical_date)
+    of_date = objects(store, contract, logical_date)
     if delivery.expected == "increments":
         _increments(store, contract, of_date, held, found)
         return found
@@ -46,7 +46,7 @@ def discover(store: Store, contract: Contract, logical_date: date, held: list[De
         came = [one for one in held if part in ("", one.name)]
         for when, items in sorted(of_date.items()):
             own = came if delivery.expected == "initial" else [one for one in came if one.logical_date == when]
-            _of_one_date(store, contract, when, [item for item in items if part in ("", _name(item))], own, found)
+            _of_one_date(store, contract, when, [item for item in items if part in ("", item.name)], own, found)
     here = {one.name for one in held} | {one.delivered.name for one in found.new}
     missing = [part for part in delivery.parts if part not in here]
     if missing or not here:
@@ -54,8 +54,9 @@ def discover(store: Store, contract: Contract, logical_date: date, held: list[De
     return found
 
 
-def _objects(store: Store, contract: Contract, delivery: Delivery, logical_date: date) -> dict[date, list[Object]]:
-    """The objects that lie where the contract expects deliveries, by logical date, oldest first."""
+def objects(store: Store, contract: Contract, logical_date: date) -> dict[date, list[Object]]:
+    """The objects that lie where the contract expects deliveries up to a date, by logical date, oldest first."""
+    delivery = delivery_of(contract)
     daily = delivery.expected == "daily"
     prefix = delivery.folder(logical_date) if daily else delivery.path.split("{")[0]
     pattern = re.compile(re.sub(r"\\\{(year|month|day)\\\}", r"(?P<\1>\\d+)", re.escape(delivery.path)))
@@ -100,22 +101,15 @@ def _of_one_date(store: Store, contract: Contract, when: date, items: list[Objec
 
 
 def _increments(store: Store, contract: Contract, of_date: dict[date, list[Object]], held: list[Delivered], found: Found) -> None:
-    """Take the spans that follow on each other; two runs may have fetched the same versions."""
-    held_uris = {d.uri for d in held}
-    last = increments.last(d.name for d in held)
-    waiting = [(increments.span(_name(item)), when, item) for when, items in of_date.items() for item in items]
-    for (first, upto), when, item in sorted(waiting, key=lambda w: (w[0], w[2].modified, w[2].uri)):
-        if item.uri in held_uris:
-            found.known.append(item.uri)
-        elif first != last + 1:
-            found.known.append(item.uri)
-            found.notes.append(f"{contract.dataset}: {item.uri}: these versions are here already (up to {last}), skipped")
-        else:
-            data = store.get(item.uri)
-            arrival = parse(contract, delivered_as(when, item, data), data)
-            _note_extra(contract, arrival, found)
-            found.new.append(arrival)
-            last = upto
+    """Take the spans that follow on what is held; two runs may have fetched the same versions."""
+    newest = {item.name: (when, item) for when in sorted(of_date) for item in of_date[when]}
+    for name in increments.following(increments.last(d.name for d in held), newest):
+        when, item = newest.pop(name)
+        data = store.get(item.uri)
+        arrival = parse(contract, delivered_as(when, item, data), data)
+        _note_extra(contract, arrival, found)
+        found.new.append(arrival)
+    found.known.extend(item.uri for _, item in newest.values())
 
 
 def delivered_as(when: date, item: Object, data: bytes) -> Delivered:
@@ -142,10 +136,6 @@ def _missing(contract: Contract, delivery: Delivery, logical_date: date, parts: 
         f"`medallion landing --date {logical_date if delivery.expected == 'daily' else '2013-01-01'}`",
         dataset=contract.dataset,
     )
-
-
-def _name(item: Object) -> str:
-    return item.uri.partition("?")[0].rpartition("/")[2]
 
 
 def _date_of(match: re.Match[str]) -> date | None:

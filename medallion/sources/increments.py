@@ -24,3 +24,20 @@ def span(name: str) -> tuple[int, int]:
 def last(names: Iterable[str]) -> int:
     """The newest version that any of the deliveries holds; -1 if there is none."""
     return max((span(one)[1] for one in names), default=NONE)
+
+
+def following(last: int, names: Iterable[str]) -> list[str]:
+    """The files that continue after a version without a gap and without holding any version twice.
+
+    Two runs may have fetched overlapping spans; of those that begin alike, the longest is taken.
+    """
+    longest: dict[int, tuple[int, str]] = {}
+    for one in sorted(names, reverse=True):
+        first, upto = span(one)
+        if upto >= first > NONE and upto > longest.get(first, (NONE, ""))[0]:
+            longest[first] = (upto, one)
+    chain: list[str] = []
+    while last + 1 in longest:
+        last, one = longest[last + 1]
+        chain.append(one)
+    return chain

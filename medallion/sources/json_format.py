@@ -21,8 +21,9 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
 
     Numbers keep their digits, `null` and absent values are null, true and false are text, nested
     values are JSON. A record that is no object is malformed.
-    Raises: InputError for what is no JSON (with line and column; HTML is called by its name), no list,
-        an empty list, or a column that no record has.
+    Raises: InputError for what is no JSON (with line and column; HTML is called by its name; a name
+        that stands twice in one object counts as none), no list, an empty list, or a column that no
+        record has.
     """
     rows = _records(contract, delivered, data)
     wanted = [column.source for column in contract.columns]
@@ -34,10 +35,13 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
         also = f"; they have {', '.join(map(repr, extra))} instead" if extra else ""
         raise refuse(contract, delivered, f"no record has {', '.join(map(repr, lost))}{also}")
     extras = [[(key, _text(row[key])) for key in extra if key in row] or None for row in good.values()]
-    table = pa.table(
-        {c.name: pa.array([_text(row.get(c.source)) for row in good.values()], pa.string()) for c in contract.columns}
-        | {"_source_row": pa.array(list(good), pa.int64()), "_extra": pa.array(extras, EXTRA)}
-    )
+    try:
+        table = pa.table(
+            {c.name: pa.array([_text(row.get(c.source)) for row in good.values()], pa.string()) for c in contract.columns}
+            | {"_source_row": pa.array(list(good), pa.int64()), "_extra": pa.array(extras, EXTRA)}
+        )
+    except UnicodeEncodeError as error:
+        raise refuse(contract, delivered, f"a text holds half a character ({error})") from error
     return arrived(contract, delivered, table, extra, malformed)
 
 
@@ -45,11 +49,17 @@ def _records(contract: Contract, delivered: Delivered, data: bytes) -> list[Any]
     if not data.strip():
         raise refuse(contract, delivered, "the document is empty")
     if data.lstrip()[:1] == b"<":
-        begins = data.strip()[:80].decode("utf-8", "replace")
+        begins = " ".join(data.strip()[:80].decode("utf-8", "replace").split())
         raise refuse(contract, delivered, f"holds HTML or XML where JSON was expected: {begins}")
     try:
-        document = json.loads(data.decode("utf-8-sig"), parse_float=_Number, parse_int=_Number)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        document = json.loads(
+            data.decode("utf-8-sig"),
+            parse_float=_Number,
+            parse_int=_Number,
+            parse_constant=_no_number,
+            object_pairs_hook=_once_each,
+        )
+    except (ValueError, RecursionError) as error:  # the errors of decoding are ValueErrors
         raise refuse(contract, delivered, f"is no JSON: {error}") from error
     assert contract.delivery is not None  # bronze contracts have one
     path = contract.delivery.records
@@ -61,6 +71,18 @@ def _records(contract: Contract, delivered: Delivered, data: bytes) -> list[Any]
     if not records:
         raise refuse(contract, delivered, "the list of records is empty")
     return records
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+def _once_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        twice = next(name for name in found if sum(name == one for one, _ in members) > 1)
+        raise ValueError(f"an object has {twice!r} twice")
+    return found
 
 
 def _text(value: Any) -> str | None:

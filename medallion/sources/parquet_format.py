@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     has one whose values do not fit the contract's type."""
     try:
         rows = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise refuse(contract, delivered, f"is no Parquet file: {error}") from error
     wanted = [column.source for column in contract.columns]
     extra = tuple(name for name in rows.column_names if name not in wanted)
@@ -35,23 +36,30 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     for column in contract.columns:
         found = rows[column.source]
         try:
-            columns[column.name] = found.cast(arrow_type(column.type))
+            columns[column.name] = found.cast(arrow_type(column.type) or found.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             problem = f"column '{column.source}' is {found.type}, not {column.type}: {error}"
             raise refuse(contract, delivered, problem) from error
-    values = zip(*(rows[name].cast(pa.string()).to_pylist() for name in extra), strict=True)
+    values = zip(*(_text(rows[name]) for name in extra), strict=True)
     extras = [list(zip(extra, row, strict=True)) for row in values]
     columns["_source_row"] = pa.array(range(1, rows.num_rows + 1), pa.int64())
     columns["_extra"] = pa.array(extras, EXTRA) if extra else pa.nulls(rows.num_rows, EXTRA)
     return arrived(contract, delivered, pa.table(columns), extra, {})
 
 
-def arrow_type(name: str) -> pa.DataType:
-    """Spark SQL's name of a simple type as Arrow's."""
+def _text(column: pa.ChunkedArray) -> list[str | None]:
+    try:
+        return list(column.cast(pa.string()).to_pylist())
+    except pa.ArrowNotImplementedError:  # lists and structs
+        return [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
+
+
+def arrow_type(name: str) -> pa.DataType | None:
+    """Spark SQL's name of a simple type as Arrow's; None for lists, maps and structs, which are kept as they come."""
     if name.startswith("decimal("):
         precision, scale = name.removeprefix("decimal(").rstrip(")").split(",")
         return pa.decimal128(int(precision), int(scale))
-    return _ARROW[name]
+    return _ARROW.get(name)
 
 
 def to_bytes(rows: pa.Table) -> bytes:

@@ -15,8 +15,9 @@ import pytest
 
 from medallion.services import stack as services
 from medallion.settings import ROOT, load
-from tests import independent, other_engines
+from tests import independent, independent_finance, independent_sales, other_engines
 from tests.conftest import new_home
+from tests.shown import assert_shown
 
 DAYS = [date(2013, 1, day) for day in (1, 2, 3, 4)]
 
@@ -59,8 +60,8 @@ def test_the_spoiled_day_is_refused_and_the_true_one_is_published(first: str) ->
     assert "the warehouse still shows 2013-01-03" in corrected
     assert refused.count("gate passed") == 3
     assert corrected.count("gate passed") == 1
-    table = [line for line in first.splitlines() if "gold.operations." in line and "│" in line]
-    assert len(table) == 6
+    table = [line for line in first.splitlines() if re.search(r"gold\.(operations|sales|finance)\.", line) and "│" in line]
+    assert len(table) == 9
     assert all(line.split("│")[-2].strip() == "yes" for line in table)
 
 
@@ -80,6 +81,16 @@ def test_gold_equals_an_independent_computation(first: str, environment: dict[st
     for where in ("", "--warehouse"):
         found = pd.DataFrame(json.loads(sh(f"medallion sql --json {where} '{query}'", environment)))
         independent.assert_same(found, expected(), *key)
+
+
+def test_sales_and_finance_equal_an_independent_computation(first: str, environment: dict[str, str]) -> None:
+    shown = {
+        ("gold.sales.customer_value", "customer_id"): independent_sales.customer_value(),
+        ("gold.sales.monthly_revenue", "month"): independent_sales.monthly_revenue(),
+        ("gold.finance.index_returns", "index_name", "trade_date"): independent_finance.index_returns(),
+    }
+    for (dataset, *key), expected in shown.items():
+        assert_shown(load(), dataset, expected, *key)
 
 
 def test_other_engines_read_every_gold_table_as_spark_does(first: str, environment: dict[str, str], tmp_path: Path) -> None:
