@@ -1,12 +1,25 @@
-"""`python -m bench`: run the benchmarks and print what they measured. Never asserts a time."""
+"""`python -m bench [start-up|backfills]`: run a benchmark and print what it measured. Never asserts a time."""
 
 from __future__ import annotations
 
 import argparse
 
-from bench import start_up
+parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, against a baseline in the same run.")
+chosen = parser.add_subparsers(dest="what")
+start_up = chosen.add_parser("start-up", help="what a small spark-submit costs")
+backfills = chosen.add_parser("backfills", help="many days at once, on the same tables")
+for each in (parser, start_up):
+    each.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn")
+backfills.add_argument("--runs", type=int, default=32, help="how many days are filled at once")
+backfills.add_argument("--processes", type=int, default=4, help="in how many processes")
 
-parser = argparse.ArgumentParser(description="Measure, as ratios against a baseline in the same run.")
-parser.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn")
-options = parser.parse_args()
-start_up.measure(options.rounds)
+if __name__ == "__main__":
+    options = parser.parse_args()
+    if options.what == "backfills":
+        from bench.backfills import measure
+
+        measure(options.runs, options.processes)
+    else:
+        from bench import start_up as first
+
+        first.measure(options.rounds)

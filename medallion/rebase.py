@@ -14,20 +14,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from medallion import session
+from medallion.contract import Contract, Rule
 from medallion.domain import Domains
 from medallion.lake import Lake
 from medallion.lakehouse.branch import Branch
-from medallion.lakehouse.history import Delivered, deliveries
+from medallion.lakehouse.history import Delivered, deliveries, total_records
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
 from medallion.lakehouse.replay import Changes, NotReplayable, changes, replay, shared_values, writes
 from medallion.lakehouse.run import Run, put_on_branch
 from medallion.layers.plan import Plan, Task
-from medallion.quality.judge import table_verdicts
+from medallion.quality.judge import verdicts_over
 from medallion.settings import S3
 
 Story = list[dict[str, Any]]
@@ -56,7 +57,7 @@ class Rebase:
 
 def rebase(lake: Lake, run: Run, selected: tuple[str, ...]) -> Rebase:
     """Put a run that lost a conflict onto main as it is now: its branch is forked anew and holds what is
-    kept, whose table rules are judged again. What is to be made `again` is left to the caller.
+    kept; rules on all rows of a table are judged again. What is to be made `again` is left to the caller.
 
     Args:
         selected: the datasets that the run was asked for.
@@ -69,10 +70,11 @@ def rebase(lake: Lake, run: Run, selected: tuple[str, ...]) -> Rebase:
     again = sum(map(len, onto.again.values()))
     run.notes.append(f"put onto main@{main.hash[:12]} by metadata: {len(onto.kept)} writes kept, {again} to make again")
     apply(nessie, journal, run, onto)
-    if rejudged := [w for w in onto.kept if w["dataset"] in onto.replayed and domains.contracts[w["dataset"]].table_rules]:
-        sized = session.sized(lake.spark(), lake.settings, sum(write["rows_out"] for write in rejudged))
-        with journal.step(run.id, "rebase.rules"), session.speaking_plainly(), sized:
-            judge_again(lake.branch(run.branch), domains, rejudged)
+    kept = {write["dataset"] for write in onto.kept}
+    if rejudged := sorted(d for d in kept & onto.replayed if _of_all_rows(domains.contracts[d])):
+        sized = session.sized(lake.spark(), lake.settings, sum(total_records(lake.settings.s3, onto.tables[d]) for d in rejudged))
+        with journal.step(run.id, "rebase.rules", tables=rejudged), session.speaking_plainly(), sized:
+            judge_again(lake.branch(run.branch), domains, onto.kept, rejudged)
     return onto
 
 
@@ -93,23 +95,19 @@ def apply(nessie: Nessie, journal: Journal, run: Run, rebase: Rebase) -> None:
         put_on_branch(nessie, run, rebase.tables, f"what run {run.id} wrote, by metadata")
 
 
-def judge_again(branch: Branch, domains: Domains, these: Iterable[dict[str, Any]]) -> None:
-    """Judge the table rules of kept writes over the tables as they are on the branch now. Rules on rows
-    need no second look: the rows are the same."""
-    from pyspark.sql import functions as f
-
-    for write in these:
-        contract = domains.contracts[write["dataset"]]
-        table = branch.read(contract.dataset)
-        if "delivery" in write:
-            written = table.filter(f.col("_delivery") == write["delivery"])
-        elif write["logical_date"]:
-            written = table.filter(f.col(str(contract.partition_column)) == f.lit(write["logical_date"]))
-        else:
-            written = table
-        anew = table_verdicts(contract, None, lambda written=written: written, lambda table=table: table)  # type: ignore[misc]
+def judge_again(branch: Branch, domains: Domains, kept: Story, datasets: Iterable[str]) -> None:
+    """Judge the rules on all rows of these tables as they are on the branch now, and put the verdicts in
+    the place of those that the last kept write to each of them has. Rules on what was written need no
+    second look: their rows are the same."""
+    for dataset in datasets:
+        contract, write = domains.contracts[dataset], [write for write in kept if write["dataset"] == dataset][-1]
+        anew = verdicts_over(_of_all_rows(contract), contract, partial(branch.read, dataset))
         names = {verdict.rule for verdict in anew}
         write["verdicts"] = [v for v in write["verdicts"] if v["rule"] not in names] + [v.as_json() for v in anew]
+
+
+def _of_all_rows(contract: Contract) -> list[Rule]:
+    return [rule for rule in contract.table_rules if rule.scope == "table"]
 
 
 @dataclass(frozen=True)

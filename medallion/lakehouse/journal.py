@@ -217,12 +217,14 @@ class Journal:
         Only runs that have lost a conflict queue, so that many of them do not starve one another.
         Always taken in sorted order, so that two of them cannot wait for each other.
         """
-        for name in sorted(set(names)):
-            self._do("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (name,))
+        held: list[str] = []
         try:
+            for name in sorted(set(names)):
+                self._do("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (name,))
+                held.append(name)
             yield
         finally:
-            for name in sorted(set(names)):
+            for name in held:
                 self._do("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (name,))
 
     # ── plumbing ──────────────────────────────────────────────────────────────────────────────

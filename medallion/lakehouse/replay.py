@@ -8,6 +8,7 @@ written. Whether that is right is for the caller to know (see `medallion.rebase`
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
@@ -238,7 +239,8 @@ class _MetadataOnly(NoopCatalog):
         for requirement in requirements:
             requirement.validate(table.metadata)
         metadata = update_table_metadata(table.metadata, updates, metadata_location=table.metadata_location)
-        version = int(table.metadata_location.rpartition("/")[2].partition("-")[0]) + 1
+        numbered = re.match(r"(\d+)-", table.metadata_location.rpartition("/")[2])
+        version = int(numbered[1]) + 1 if numbered else 0  # not every writer numbers them
         location = table.location_provider().new_table_metadata_file_location(version)
         ToOutputFile.table_metadata(metadata, table.io.new_output(location))
         return CommitTableResponse.model_validate({"metadata": metadata, "metadata-location": location})

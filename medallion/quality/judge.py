@@ -153,24 +153,24 @@ def _verdict(rule: Rule, bad: int, judged: int, samples: tuple[str, ...] = ()) -
 
 
 def table_verdicts(
-    contract: Contract, rows: int | None, written: Callable[[], DataFrame], table: Callable[[], DataFrame]
+    contract: Contract, rows: int, written: Callable[[], DataFrame], table: Callable[[], DataFrame]
 ) -> list[Verdict]:
     """The verdicts of a contract's table rules, each over the rows that its scope names.
 
     Args:
-        rows: how many rows were written; None: they are counted.
+        rows: how many rows were written.
         written, table: as `judge` takes them.
     """
     verdicts = []
     for scope, read in (("write", written), ("table", table)):
         rules = [rule for rule in contract.table_rules if rule.scope == scope]
         if rules:
-            verdicts += _verdicts_over(rules, contract, read, rows if scope == "write" else None)
+            verdicts += verdicts_over(rules, contract, read, rows if scope == "write" else None)
     return verdicts
 
 
-def _verdicts_over(rules: list[Rule], contract: Contract, read: Callable[[], DataFrame], rows: int | None) -> list[Verdict]:
-    """Verdicts over one frame; its rows are counted where it is not known how many there are."""
+def verdicts_over(rules: list[Rule], contract: Contract, read: Callable[[], DataFrame], rows: int | None = None) -> list[Verdict]:
+    """The verdicts of table rules over one frame. `rows` is how many it has; if that is not known, they are counted."""
     from pyspark.sql import functions as f
 
     unique = [rule for rule in rules if rule.unique]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from medallion import session
+from medallion import pipeline, session
 from medallion.errors import InputError
 from medallion.lakehouse.nessie import MAIN
 from medallion.lakehouse.table import open_static
@@ -158,6 +158,37 @@ def test_days_out_of_order_and_twice(diary: Diary, in_order: Rows) -> None:
         assert [note for note in same_bytes.notes if "the same bytes again" in note]
     assert diary.main() == before
     assert diary.tables() == in_order
+
+
+def test_days_that_meet(diary: Diary, in_order: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two days land while another is about to: what it wrote stays; what depends on theirs is made again."""
+    diary.sites(D1, SITES)
+    for day in (D1, D2, D3):
+        diary.readings(day)
+    merge, others = pipeline.merge, [D3, D1]
+
+    def later(*arguments: Any) -> str | None:
+        while others:
+            with Lake(diary.lake.settings, diary.lake.domains) as lake:
+                execute(lake, Request(others.pop(), domain=diary.name), report=lambda line: None)
+        return merge(*arguments)
+
+    monkeypatch.setattr(pipeline, "merge", later)
+
+    outcome = diary.run(D2)
+
+    assert (outcome.state, outcome.attempts, outcome.rebased) == ("merged", 2, 1)
+    made = [step["name"].removeprefix("write.") for step in diary.lake.journal.steps(outcome.run_id)]
+    kept = {f"bronze.{diary.name}.readings", f"silver.{diary.name}.readings", f"gold.{diary.name}.daily"}
+    assert {name: made.count(name) for name in kept} == dict.fromkeys(kept, 1), "made once, and joined"
+    dates = [w["logical_date"] for w in outcome.writes if w["dataset"] == f"gold.{diary.name}.trailing"]
+    assert dates == [D2, D3], "both windows see days that they had not seen"
+    brought = [one["dataset"] for one in diary.lake.journal.run(outcome.run_id)["story"]["deliveries"]]
+    assert brought == [f"bronze.{diary.name}.readings"], "the reference is known by now"
+    assert diary.tables() == in_order
+    before = diary.main()
+    assert [diary.run(day).state for day in (D1, D2, D3)] == ["unchanged"] * 3
+    assert diary.main() == before
 
 
 def test_a_correction_that_removes_rows_and_a_reference_that_changes_after_newer_days(
