@@ -45,7 +45,7 @@ def discover(store: Store, contract: Contract, logical_date: date, held: list[De
     for part in delivery.parts or ("",):
         came = [one for one in held if part in ("", one.name)]
         for when, items in sorted(of_date.items()):
-            own = came if delivery.expected == "initial" else [one for one in came if one.logical_date == when]
+            own = [one for one in came if one.logical_date == when]  # what another date brought may yet be corrected
             _of_one_date(store, contract, when, [item for item in items if part in ("", item.name)], own, found)
     here = {one.name for one in held} | {one.delivered.name for one in found.new}
     missing = [part for part in delivery.parts if part not in here]
