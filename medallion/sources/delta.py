@@ -58,7 +58,7 @@ def extract(source: Source, contract: Contract, origin: Origin, last: int, sessi
 
     def read(spark: SparkSession) -> pa.Table:
         if last < 0:
-            table.changes(spark, table.newest - 1)  # refused if it keeps no feed from here on
+            table.changes(spark, table.newest - 1).limit(1).collect()  # refused if it keeps no feed from here on
             return table.rows(table.at(spark, table.newest))
         rows = table.changes(spark, last)
         changed = rows.filter("_change_type <> 'insert'").orderBy("_commit_version").limit(1).collect()

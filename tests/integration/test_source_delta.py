@@ -75,7 +75,7 @@ def test_nothing_new_is_no_error_and_starts_no_session(port: Port, held: Till) -
         assert (outcome.state, outcome.notes) == ("unchanged", [])
         assert port.run("sales", day, refetch=True).state == "unchanged"
     held.sql("OPTIMIZE {table}")
-    held.sql("ALTER TABLE {table} SET TBLPROPERTIES (owner = 'till')")
+    held.sql("ALTER TABLE {table} SET TBLPROPERTIES ('till.owner' = 'me')")
     assert held.version() == 5
     with port.without_spark():
         assert port.run("sales", next(DAYS)).state == "unchanged", "versions that touch no row"
