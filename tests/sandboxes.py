@@ -20,7 +20,7 @@ Command = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def lake(flights_lake: Settings) -> Iterator[Lake]:
+def sandbox_lake(flights_lake: Settings) -> Iterator[Lake]:
     before = signal.getsignal(signal.SIGTERM)
     with Lake(flights_lake) as lake:
         yield lake
@@ -30,7 +30,7 @@ def lake(flights_lake: Settings) -> Iterator[Lake]:
 
 
 @pytest.fixture
-def command(lake: Lake, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(sandbox_lake: Lake, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command of `medallion` in this process; what it printed, to standard error if it must fail."""
 
     def run(*words: str, code: int = 0) -> str:

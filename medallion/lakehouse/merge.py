@@ -71,7 +71,11 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
         )
     if judged.name != run.branch:
         refuse_to_merge(judged.name)
-        raise UsageError(f"run {run.id}: only its own branch can be merged, not '{judged.name}'", run=run.id)
+        raise UsageError(
+            f"run {run.id}: only its own branch can be merged, not '{judged.name}'",
+            hint=f"write what is to be merged in a run: `medallion open`, jobs with --run, `medallion merge {run.id}`",
+            run=run.id,
+        )
     todo = operations(run.base, nessie.contents(judged), run.reads)
     if all(operation.type == "UNCHANGED" for operation in todo):
         run.save(journal, "unchanged")

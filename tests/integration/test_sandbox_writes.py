@@ -52,24 +52,24 @@ WRITES: dict[str, Callable[[SparkSession], Any]] = {
 }
 
 
-def test_whatever_is_written_goes_to_the_branch_and_its_bucket_alone(lake: Lake, command: Command) -> None:
-    main, contents, before = lake.nessie.reference(MAIN), lake.nessie.contents(lake.nessie.reference(MAIN)), objects(lake)
+def test_whatever_is_written_goes_to_the_branch_and_its_bucket_alone(sandbox_lake: Lake, command: Command) -> None:
+    main, contents, before = sandbox_lake.nessie.reference(MAIN), sandbox_lake.nessie.contents(sandbox_lake.nessie.reference(MAIN)), objects(sandbox_lake)
     spark = medallion.sandbox("writes", create=True)
     routes = spark.table(ROUTES).count()
-    assert routes == query.lake(lake.settings, f"SELECT count(*) AS n FROM {ROUTES}").to_pylist()[0]["n"] > 100
+    assert routes == query.lake(sandbox_lake.settings, f"SELECT count(*) AS n FROM {ROUTES}").to_pylist()[0]["n"] > 100
     for name, write in WRITES.items():
-        was = lake.nessie.reference("dev-sandbox/writes").hash
+        was = sandbox_lake.nessie.reference("dev-sandbox/writes").hash
         write(spark)
-        assert lake.nessie.reference("dev-sandbox/writes").hash != was, f"'{name}' changed nothing"
+        assert sandbox_lake.nessie.reference("dev-sandbox/writes").hash != was, f"'{name}' changed nothing"
 
-    assert set(new_objects(lake, before)) == {branches.BUCKET}
-    assert lake.nessie.reference(MAIN) == main
-    assert lake.nessie.contents(main) == contents
-    assert branches.find(lake.nessie, "writes").commits >= len(WRITES)
+    assert set(new_objects(sandbox_lake, before)) == {branches.BUCKET}
+    assert sandbox_lake.nessie.reference(MAIN) == main
+    assert sandbox_lake.nessie.contents(main) == contents
+    assert branches.find(sandbox_lake.nessie, "writes").commits >= len(WRITES)
     assert spark.table(ROUTES).count() == routes + 3
     at = {"main": main.hash, "sandbox": "dev-sandbox/writes"}
     tails = f"SELECT DISTINCT tail_number = 'N1' AS tried FROM {FLIGHTS}"
-    seen = {name: query.lake(lake.settings, tails, at=ref).to_pylist() for name, ref in at.items()}
+    seen = {name: query.lake(sandbox_lake.settings, tails, at=ref).to_pylist() for name, ref in at.items()}
     assert seen["sandbox"] == [{"tried": True}], "readers without Spark see the sandbox too"
     assert {"tried": True} not in seen["main"]
     rows = {row.pop("dataset"): row for row in json.loads(command("sandbox", "diff", "writes", "--json"))}
@@ -87,8 +87,8 @@ def test_whatever_is_written_goes_to_the_branch_and_its_bucket_alone(lake: Lake,
     assert not any(row["main_moved"] for row in rows.values())
 
 
-def test_main_stands_beside_a_sandbox_and_cannot_be_written_there(lake: Lake) -> None:
-    main = lake.nessie.reference(MAIN)
+def test_main_stands_beside_a_sandbox_and_cannot_be_written_there(sandbox_lake: Lake) -> None:
+    main = sandbox_lake.nessie.reference(MAIN)
     spark = medallion.sandbox("beside", create=True)
     spark.sql(f"DELETE FROM {ROUTES}")
     assert spark.table(ROUTES).count() == 0
@@ -96,10 +96,10 @@ def test_main_stands_beside_a_sandbox_and_cannot_be_written_there(lake: Lake) ->
     for statement in (f"DELETE FROM main.{ROUTES}", f"DROP TABLE main.{ROUTES}", "CREATE NAMESPACE main.mine"):
         with pytest.raises(PySparkException, match="only mutate tables/views when using a branch"):
             spark.sql(statement)
-    assert lake.nessie.reference(MAIN) == main
+    assert sandbox_lake.nessie.reference(MAIN) == main
 
 
-def test_two_sandboxes_in_one_process_do_not_meet(lake: Lake) -> None:
+def test_two_sandboxes_in_one_process_do_not_meet(sandbox_lake: Lake) -> None:
     one, other = medallion.sandbox("one", create=True), medallion.sandbox("other", create=True)
     one.sql("DELETE FROM gold.operations.dim_airline")
     assert [spark.table("gold.operations.dim_airline").count() for spark in (one, other)] == [0, 17]
@@ -107,9 +107,9 @@ def test_two_sandboxes_in_one_process_do_not_meet(lake: Lake) -> None:
 
 
 # ── trying a transform ────────────────────────────────────────────────────────────────────────────
-def test_a_changed_transform_is_made_as_a_run_would_and_compared(lake: Lake) -> None:
-    main, before = lake.nessie.reference(MAIN), objects(lake)
-    branches.create(lake.nessie, lake.store, "diverted", main)
+def test_a_changed_transform_is_made_as_a_run_would_and_compared(sandbox_lake: Lake) -> None:
+    main, before = sandbox_lake.nessie.reference(MAIN), objects(sandbox_lake)
+    branches.create(sandbox_lake.nessie, sandbox_lake.store, "diverted", main)
     made = [
         medallion.sandbox_make("diverted", FLIGHTS, "2013-01-01", diverted),
         medallion.sandbox_make("diverted", "gold.operations.fact_flight", DAY),
@@ -123,11 +123,11 @@ def test_a_changed_transform_is_made_as_a_run_would_and_compared(lake: Lake) -> 
     rows = medallion.sandbox_diff("diverted", FLIGHTS).to_pylist()
     assert [(row["_change"], row["status"]) for row in rows] == [("before", "flown"), ("after", "diverted")] * 7
     assert all(row["arr_delay_min"] is None for row in rows)
-    assert set(new_objects(lake, before)) == {branches.BUCKET}
-    assert lake.nessie.reference(MAIN) == main
+    assert set(new_objects(sandbox_lake, before)) == {branches.BUCKET}
+    assert sandbox_lake.nessie.reference(MAIN) == main
 
 
-def test_a_sandbox_tells_what_the_gate_would_refuse(lake: Lake) -> None:
+def test_a_sandbox_tells_what_the_gate_would_refuse(sandbox_lake: Lake) -> None:
     def nameless(bronze_airlines: DataFrame) -> DataFrame:
         return silver.airlines(bronze_airlines).withColumn("airline_code", F.lit(None).cast("string"))
 
@@ -135,7 +135,7 @@ def test_a_sandbox_tells_what_the_gate_would_refuse(lake: Lake) -> None:
         return silver.airlines(bronze_airlines).withColumn("mood", F.lit("good"))
 
     airlines = "silver.operations.airlines"
-    branches.create(lake.nessie, lake.store, "refused", lake.nessie.reference(MAIN))
+    branches.create(sandbox_lake.nessie, sandbox_lake.store, "refused", sandbox_lake.nessie.reference(MAIN))
     made = medallion.sandbox_make("refused", airlines, function=nameless)
     assert (made["rows_in"], made["rows_out"], made["quarantined"]) == (16, 0, 16)
     assert "airline_code_required" in made["refused"]
@@ -155,12 +155,12 @@ def test_a_sandbox_tells_what_the_gate_would_refuse(lake: Lake) -> None:
         ((FLIGHTS, DAY, lambda weather: weather), "has no parameter weather\n  → it has bronze_flights, airports"),
     ],
 )
-def test_what_cannot_be_made_is_said(lake: Lake, arguments: tuple[Any, ...], told: str) -> None:
-    known = {reference.name for reference in lake.nessie.references()}
+def test_what_cannot_be_made_is_said(sandbox_lake: Lake, arguments: tuple[Any, ...], told: str) -> None:
+    known = {reference.name for reference in sandbox_lake.nessie.references()}
     if "dev-sandbox/errors" not in known:
-        branches.create(lake.nessie, lake.store, "errors", lake.nessie.reference(MAIN))
-    before = lake.nessie.reference("dev-sandbox/errors")
+        branches.create(sandbox_lake.nessie, sandbox_lake.store, "errors", sandbox_lake.nessie.reference(MAIN))
+    before = sandbox_lake.nessie.reference("dev-sandbox/errors")
     with pytest.raises(UsageError) as refused:
         medallion.sandbox_make("errors", *arguments)
     assert told in str(refused.value)
-    assert lake.nessie.reference("dev-sandbox/errors") == before
+    assert sandbox_lake.nessie.reference("dev-sandbox/errors") == before

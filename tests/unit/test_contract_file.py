@@ -63,6 +63,7 @@ def in_delivery(**keys: Any) -> Damage:
 
 
 BAD_ROWS = "SELECT COUNT(*) FROM {object} WHERE amount < 0"
+SCOPE = {"property": "scope", "value": "table"}
 NUMBER = "schema.0.properties.2"
 REFUSED: dict[str, tuple[Document, Damage, str]] = {
     # ── keys and names
@@ -113,6 +114,10 @@ REFUSED: dict[str, tuple[Document, Damage, str]] = {
     "row count without a bound": (SILVER, rule(metric="rowCount"), "has no bound"),
     "row count of words": (SILVER, rule(metric="rowCount", mustBe="many"), "not two numbers"),
     "row count between one": (SILVER, rule(metric="rowCount", mustBeBetween=[5]), "mustBeBetween: List should have at least 2"),
+    "a scope that is none": (
+        SILVER, rule(metric="rowCount", mustBe=5, customProperties=[SCOPE | {"value": "lake"}]), "scope 'lake' is none"
+    ),
+    "a scope for a rule on rows": (SILVER, sql(BAD_ROWS, customProperties=[SCOPE]), "scope 'table' is none for this rule"),
     "unknown severity": (SILVER, sql(BAD_ROWS, severity="fatal"), "severity 'fatal' is unknown"),
     **{
         f"tolerance {value!r}": (SILVER, put(f"{NUMBER}.customProperties.0.value", value), "neither a share nor a number of rows")

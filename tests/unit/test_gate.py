@@ -166,6 +166,17 @@ def test_a_bound_counts_what_was_written(rows: tuple[float, float], passed: bool
     assert (found.passed, found.judged, bool(found.samples)) == (passed, 2, not passed)
 
 
+def test_a_rule_of_the_table_looks_at_rows_of_earlier_writes_too(spark: SparkSession) -> None:
+    few = Rule("few", "error", 0, "", rows=(0, 2))
+    of_all = [dataclasses.replace(each, name=f"{each.name}_of_all", scope="table") for each in (UNIQUE, few)]
+    earlier: Kept = {"earlier": spark.createDataFrame([(2, 1, "x")], "id bigint, amount int, email string")}  # type: ignore[dict-item]
+    judged = run(spark, contract(POSITIVE, UNIQUE, few, *of_all), [(1, 1), (2, 1)], earlier)
+    assert {v.rule: (v.bad, v.judged) for v in judged.verdicts} == {
+        "positive": (0, 2), "key_unique": (0, 2), "few": (0, 2), "key_unique_of_all": (1, 3), "few_of_all": (1, 3)
+    }  # fmt: skip
+    assert [json.loads(sample) for sample in verdict(judged, "key_unique_of_all").samples] == [{"id": 2, "_rows": 2}]
+
+
 # ── counters ──────────────────────────────────────────────────────────────────────────────────────
 def test_counters_that_a_retried_task_doubled_or_lost_are_not_believed(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch

@@ -184,6 +184,20 @@ def test_a_dataset_has_contract_transform_planted_rows_and_test_of_one_name(name
         assert any(name.startswith(f"test_{contract.name}") for name in named), f"{dataset} has no test of its name"
 
 
+# ── tests ─────────────────────────────────────────────────────────────────────────────────────────
+def test_no_two_plugins_of_tests_give_a_fixture_of_one_name() -> None:
+    """A plugin's fixtures are there for every test of the session: the last one of a name would take its place."""
+    given = [
+        (node.name, path.name)
+        for path in sorted((ROOT / "tests").glob("*.py"))
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef) and any("pytest.fixture" in ast.unparse(each) for each in node.decorator_list)
+    ]
+    assert {"lake", "shop", "stack"} <= {name for name, _ in given}
+    twice = {name: [path for other, path in given if other == name] for name, _ in given}
+    assert not {name: paths for name, paths in twice.items() if len(paths) > 1}
+
+
 # ── rooms ─────────────────────────────────────────────────────────────────────────────────────────
 FILES = [p for folder in ("medallion", "jobs", "scripts", "tests", "bench") for p in sorted((ROOT / folder).rglob("*.py"))]
 
