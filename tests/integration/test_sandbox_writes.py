@@ -53,7 +53,11 @@ WRITES: dict[str, Callable[[SparkSession], Any]] = {
 
 
 def test_whatever_is_written_goes_to_the_branch_and_its_bucket_alone(sandbox_lake: Lake, command: Command) -> None:
-    main, contents, before = sandbox_lake.nessie.reference(MAIN), sandbox_lake.nessie.contents(sandbox_lake.nessie.reference(MAIN)), objects(sandbox_lake)
+    main, contents, before = (
+        sandbox_lake.nessie.reference(MAIN),
+        sandbox_lake.nessie.contents(sandbox_lake.nessie.reference(MAIN)),
+        objects(sandbox_lake),
+    )
     spark = medallion.sandbox("writes", create=True)
     routes = spark.table(ROUTES).count()
     assert routes == query.lake(sandbox_lake.settings, f"SELECT count(*) AS n FROM {ROUTES}").to_pylist()[0]["n"] > 100
