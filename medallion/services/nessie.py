@@ -64,8 +64,13 @@ def check(nessie: Nessie) -> None:
 
     Raises: ServiceUnavailable saying what is wrong.
     """
+    headers = {"Authorization": f"Bearer {nessie.token.get_secret_value()}"} if nessie.token else {}
     try:
-        answer = httpx.get(f"{nessie.api_v2}/config", timeout=min(nessie.timeout_s, 5.0), trust_env=False)
+        answer = httpx.get(f"{nessie.api_v2}/config", headers=headers, timeout=min(nessie.timeout_s, 5.0), trust_env=False)
+        if answer.status_code in (401, 403):
+            raise ServiceUnavailable(
+                f"Nessie at {nessie.uri} refuses us (status {answer.status_code})", hint="check the setting nessie.token"
+            )
         answer.raise_for_status()
         branch = answer.json()["defaultBranch"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:

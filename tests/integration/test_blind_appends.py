@@ -107,6 +107,35 @@ def _check_readers(shop: MeetingShop, settings: Settings) -> None:
         assert spark.table(f"{catalog}.{table}.snapshots").count() == 3
 
 
+def _compacting(documents: dict[str, Document]) -> None:
+    for name in ("bronze.orders", "silver.orders"):
+        documents[f"{name}.odcs.yaml"]["customProperties"].append({"property": "layout", "value": {"compactAbove": 1}})
+
+
+def test_files_that_the_run_rewrote_are_taken_over_as_they_are(make_shop: MakeShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A correction leaves two files of its day in bronze; the run makes them one, of which the first lies on main."""
+    shop = make_shop("file", _compacting)
+    shop.deliver(D1, "5,eve,10,", "6,fay,10,")
+    shop.run(D1)
+    shop.deliver(D1, "5,eve,11,")
+    shop.deliver(D2, "7,gil,100,")
+    written: list[set[str]] = []
+    shop.meet(monkeypatch, lambda: (shop.run(D2), written.append(shop.stored_files())))
+
+    outcome = shop.run(D1)
+
+    assert (outcome.state, outcome.attempts, outcome.rebased) == ("merged", 2, 1)
+    assert next(w["files_compacted"] for w in outcome.writes if w["dataset"] == f"bronze.{shop.name}.orders") == 2
+    assert shop.stored_files() == written[0], "nothing was written twice"
+    bronze = shop.table("bronze", "orders")
+    assert len(list(bronze.scan().plan_files())) == 2, "one file a day"
+    assert shop.select("SELECT _logical_date, order_id, amount FROM bronze.{}.orders ORDER BY ALL") == [
+        (D1, "5", "10"), (D1, "5", "11"), (D1, "6", "10"), (D2, "7", "100"),
+    ]  # fmt: skip
+    assert shop.totals() == [(D1, 1, 11.0), (D2, 1, 100.0)]
+    assert [shop.run(day).state for day in (D1, D2)] == ["unchanged", "unchanged"]
+
+
 def _another_column(documents: dict[str, Document]) -> None:
     for name in ("bronze.orders", "silver.orders"):
         properties = documents[f"{name}.odcs.yaml"]["schema"][0]["properties"]
