@@ -19,8 +19,8 @@ setup: ## Set everything up in .venv; again, only what changed
 demo: setup ## The whole pipeline on real data, published and proven
 	@$(ACTIVATE) && medallion demo
 
-test: setup ## All tests, with real servers of their own
-	@$(ACTIVATE) && pytest tests
+test: setup ## All tests, in two processes, with real servers of their own
+	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests
 
 unit: setup ## Tests without servers
 	@$(ACTIVATE) && pytest tests/unit

@@ -30,6 +30,14 @@ os.environ["SPARK_SUBMIT_OPTS"] = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} -X
 os.environ["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` a module runs in one process, and modules that share a dear fixture in the same one."""
+    for item in items:
+        plugins = getattr(getattr(item, "module", None), "pytest_plugins", ())
+        shared = "tests.flights_lake" if "tests.flights_lake" in plugins else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 def new_home() -> Path:
     """A state folder of its own, inside the checkout's; it does not exist yet."""
     parent = ROOT / ".medallion" / "tests"

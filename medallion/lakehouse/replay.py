@@ -15,7 +15,7 @@ from typing import Any
 
 from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.exceptions import ValidationException
-from pyiceberg.io import FileIO, load_file_io
+from pyiceberg.io import FileIO
 from pyiceberg.manifest import DataFile, ManifestContent, ManifestFile
 from pyiceberg.serializers import ToOutputFile
 from pyiceberg.table import CommitTableResponse, StaticTable, Table
@@ -27,7 +27,7 @@ from pyiceberg.types import DateType
 
 from medallion.lakehouse.history import DATE_PROPERTY
 from medallion.lakehouse.nessie import Content
-from medallion.lakehouse.table import io_properties, open_static, reaching
+from medallion.lakehouse.table import file_io, io_properties, open_static, reaching
 from medallion.settings import S3
 
 _NOTES = "medallion."
@@ -91,10 +91,10 @@ def replay(s3: S3, onto: Content, what: list[Write]) -> Content:
     Returns: the content to put into the catalog. Raises: NotReplayable if a file that a write removes
         is not there; ServiceUnavailable.
     """
-    static, properties = open_static(s3, onto), io_properties(s3)
+    static = open_static(s3, onto)
     with reaching(s3, static.location()):
-        catalog = _MetadataOnly("replay", **properties)
-        table = Table(("replayed",), static.metadata, static.metadata_location, load_file_io(properties), catalog)
+        catalog = _MetadataOnly("replay", **io_properties(s3))
+        table = Table(("replayed",), static.metadata, static.metadata_location, file_io(s3), catalog)
         try:
             with table.transaction() as transaction:
                 for write in what:

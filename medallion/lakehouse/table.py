@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from pyiceberg.io import load_file_io
+from pyiceberg.catalog.noop import NoopCatalog
+from pyiceberg.io import FileIO, load_file_io
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import StaticTable
 from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, SortField, SortOrder
@@ -143,7 +145,7 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
     # pyiceberg leaves out that there is no snapshot; Nessie's REST endpoint cannot read a file that does not say so
     written = json.loads(metadata.model_dump_json(exclude_none=True)) | {"current-snapshot-id": -1}
     path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
-    with reaching(settings, path), load_file_io(io_properties(settings), location).new_output(path).create() as file:
+    with reaching(settings, path), file_io(settings).new_output(path).create() as file:
         file.write(json.dumps(written).encode())
     return {
         "type": "ICEBERG_TABLE", "metadataLocation": path, "snapshotId": -1,
@@ -182,9 +184,8 @@ def open_static(settings: settings_module.S3, content: Content) -> StaticTable:
 
     Raises: ServiceUnavailable.
     """
-    properties = tuple(sorted(io_properties(settings).items()))
     with reaching(settings, content["metadataLocation"]):
-        return _static(content["metadataLocation"], properties)
+        return _static(content["metadataLocation"], file_io(settings))
 
 
 @contextmanager
@@ -200,9 +201,20 @@ def reaching(settings: settings_module.S3, uri: str) -> Iterator[None]:
         ) from error
 
 
+def file_io(settings: settings_module.S3) -> FileIO:
+    """The one client of the object store that all tables of a process share: each keeps connections open."""
+    return _file_io(tuple(sorted(io_properties(settings).items())))
+
+
+@lru_cache(maxsize=8)
+def _file_io(properties: tuple[tuple[str, str], ...]) -> FileIO:
+    return load_file_io(dict(properties), "s3://")
+
+
 @lru_cache(maxsize=512)
-def _static(location: str, properties: tuple[tuple[str, str], ...]) -> StaticTable:
-    return StaticTable.from_metadata(location, dict(properties))
+def _static(location: str, io: FileIO) -> StaticTable:
+    metadata = FromInputFile.table_metadata(io.new_input(location))
+    return StaticTable(("static-table", location), metadata, location, io, NoopCatalog("static-table"))
 
 
 def missing_columns(table: StaticTable, contract: Contract) -> dict[str, str]:

@@ -21,6 +21,7 @@ TERMINATE = signal.SIGTERM
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # stdout is the record, stderr the log; afterwards the server writes both to the log
 _LAUNCH = f"""
+command -v "$1" >/dev/null || {{ printf '%s: not found\\n' "$1" >&2; exit 127; }}
 read -r stat </proc/self/stat
 read -r boot <{_BOOT_ID}
 printf '%s\\n%s\\n' "$stat" "$boot"
@@ -144,7 +145,7 @@ def stop(process: Identity, *, ask_with: int = TERMINATE, patience_s: float = 20
                 signal.pidfd_send_signal(handle, number)
             except ProcessLookupError:
                 return True
-            if select.select([handle], [], [], wait_s)[0]:
+            if _ends(handle, wait_s):
                 identify(process.pid)  # reaps it if it is a child of ours
                 return number == ask_with
     finally:
@@ -160,9 +161,16 @@ def wait_for_end(process: Identity) -> None:
         return
     try:
         if identify(process.pid) == process:
-            select.select([handle], [], [])
+            _ends(handle, None)
     finally:
         os.close(handle)
+
+
+def _ends(handle: int, wait_s: float | None) -> bool:
+    """Whether the process of a pidfd ends within a time. (`select` fails where a caller has 1,024 files open.)"""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(None if wait_s is None else wait_s * 1000))
 
 
 def tail(log: Path, lines: int = 15) -> str:
