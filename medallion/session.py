@@ -63,6 +63,8 @@ def start(settings: Settings, name: str = "medallion") -> SparkSession:
     """
     conf = {
         "spark.sql.shuffle.partitions": str(settings.spark.shuffle_partitions),
+        # Delta reads a table's log in so many tasks, 50 by default, however short the log is
+        "spark.databricks.delta.snapshotPartitions": str(settings.spark.shuffle_partitions),
         "spark.ui.enabled": str(settings.spark.ui).lower(),
         "spark.sql.warehouse.dir": str(settings.home / "spark-warehouse"),  # else in the folder one happens to be in
     }
