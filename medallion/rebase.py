@@ -28,7 +28,7 @@ from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
 from medallion.lakehouse.replay import Changes, NotReplayable, changes, replay, shared_values, writes
 from medallion.lakehouse.run import Run, put_on_branch
 from medallion.layers.plan import Plan, Task
-from medallion.quality.judge import verdicts_over
+from medallion.quality.table_rules import verdicts_over
 from medallion.settings import S3
 
 Story = list[dict[str, Any]]

@@ -1,0 +1,36 @@
+"""What came of one rule."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medallion.contract import Rule
+
+SAMPLES = 3
+"""How many broken rows a verdict shows."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one rule: `bad` of `judged` rows broke it; `samples` are some of them, as JSON,
+    without the columns that the contract classifies as personal. A rule that compares a figure says in
+    `allowed` what it must be; its sample is the figure."""
+
+    rule: str
+    severity: str
+    bad: int
+    judged: int
+    tolerance: float
+    passed: bool
+    description: str
+    samples: tuple[str, ...] = ()
+    allowed: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"samples": list(self.samples)}
+
+
+def of_rows(rule: Rule, bad: int, judged: int, samples: tuple[str, ...] = ()) -> Verdict:
+    """The verdict of a rule that `bad` of `judged` rows broke."""
+    return Verdict(rule.name, rule.severity, bad, judged, rule.tolerance, rule.allows(bad, judged), rule.description, samples)
