@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from medallion.contract import Contract, Rule
 from medallion.quality.quarantine import explain, rows_to_keep
 from medallion.quality.rules import naming_the_rule, passes, shown
-from medallion.quality.table_rules import table_verdicts
+from medallion.quality.table_rules import Previous, table_verdicts
 from medallion.quality.verdict import SAMPLES, Verdict, of_rows
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def judge(
     quarantine: Callable[[DataFrame], DataFrame],
     written: Callable[[], DataFrame],
     table: Callable[[], DataFrame],
+    examined: Callable[[DataFrame], DataFrame] = lambda rows: rows,
+    as_of: date | None = None,
+    previous: Previous = (),
 ) -> Judged:
     """Write the good rows of a frame, put the bad ones aside, and judge every rule.
 
@@ -60,13 +63,17 @@ def judge(
         quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
         table: reads all rows of the table.
+        examined: adds to rows what row rules look at beside the contract's columns (see `medallion.quality.references`).
+        as_of: the date that freshness is measured against, if not `logical_date`.
+        previous: the figures of earlier runs of the dataset, newest last, for rules on change.
     Raises: ContractError for a rule that Spark cannot apply to these rows, or that fails on one of them.
     """
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
-    errors = [rule for rule in contract.row_rules if rule.severity == "error"]
-    warnings = [rule for rule in contract.row_rules if rule.severity == "warning"]
+    frame = examined(frame)
+    errors = [rule for rule in contract.row_rules if rule.puts_aside]
+    warnings = [rule for rule in contract.row_rules if not rule.puts_aside]  # and errors whose rows stay
     observation = Observation()
     with naming_the_rule(frame, contract):
         good = passes(errors)
@@ -91,11 +98,13 @@ def judge(
         judged.verdicts += [of_rows(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
     else:
         judged.verdicts += [of_rows(rule, 0, total) for rule in errors]
-    examples = _examples_of_warnings(written, [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract)
+    examples = _examples_of_warnings(
+        lambda: examined(written()), [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract
+    )
     judged.verdicts += [
         of_rows(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
     ]
-    judged.verdicts += table_verdicts(contract, added, written, table)
+    judged.verdicts += table_verdicts(contract, added, written, table, as_of or logical_date, previous)
     return judged
 
 

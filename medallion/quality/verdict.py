@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from medallion.contract import Rule
@@ -15,7 +15,8 @@ SAMPLES = 3
 class Verdict:
     """What came of one rule: `bad` of `judged` rows broke it; `samples` are some of them, as JSON,
     without the columns that the contract classifies as personal. A rule that compares a figure says in
-    `allowed` what it must be; its sample is the figure."""
+    `allowed` what it must be, and its sample is the figure; one on change keeps the write's `figures`, to be compared
+    with later."""
 
     rule: str
     severity: str
@@ -26,6 +27,7 @@ class Verdict:
     description: str
     samples: tuple[str, ...] = ()
     allowed: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"samples": list(self.samples)}
