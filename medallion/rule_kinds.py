@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,10 @@ Operator = Literal["=", "<>", ">", ">=", "<", "<="]
 Changing = Literal["volume", "mean", "distinct", "distribution"]
 FLAG = "_refers_"
 """Before a rule's name: the column that says of a row whether what it points to is there."""
+
+_COMPARE = {
+    "=": operator.eq, "<>": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,14 +28,10 @@ class Must:
         """Whether a figure is as it must be."""
         if self.outside is not None and self.outside[0] <= figure <= self.outside[1]:
             return False
-        compare = {
-            "=": figure.__eq__, "<>": figure.__ne__, ">": figure.__gt__,
-            ">=": figure.__ge__, "<": figure.__lt__, "<=": figure.__le__,
-        }  # fmt: skip
-        return all(compare[operator](value) for operator, value in self.each)
+        return all(_COMPARE[sign](figure, value) for sign, value in self.each)
 
     def __str__(self) -> str:
-        told = [f"{operator} {value:g}" for operator, value in self.each]
+        told = [f"{sign} {value:g}" for sign, value in self.each]
         if self.outside:
             told.append(f"outside {self.outside[0]:g} to {self.outside[1]:g}")
         return " and ".join(told)
@@ -38,13 +39,13 @@ class Must:
     def rows(self) -> tuple[float, float] | None:
         """The whole numbers that are allowed, if they are all those from one to another; else None."""
         low, high = 0.0, math.inf
-        for operator, value in self.each:
-            if operator == "<>":
+        for sign, value in self.each:
+            if sign == "<>":
                 return None
-            if operator in ("=", ">=", ">"):
-                low = max(low, math.floor(value) + 1 if operator == ">" else math.ceil(value))
-            if operator in ("=", "<=", "<"):
-                high = min(high, math.ceil(value) - 1 if operator == "<" else math.floor(value))
+            if sign in ("=", ">=", ">"):
+                low = max(low, math.floor(value) + 1 if sign == ">" else math.ceil(value))
+            if sign in ("=", "<=", "<"):
+                high = min(high, math.ceil(value) - 1 if sign == "<" else math.floor(value))
         return None if self.outside else (low, high)
 
 
