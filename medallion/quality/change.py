@@ -141,7 +141,8 @@ def _bins(change: Change, of: str) -> dict[str, str]:
     name = f"`{change.column}`"
     found = {"null": f"{name} IS NULL"}
     if of not in NUMBERS:
-        return found | {f"#{i}": f"pmod(xxhash64({name}), {HASHED}) = {i}" for i in range(HASHED)}
+        hashed = f"{name} IS NOT NULL AND pmod(xxhash64({name}), {HASHED})"  # null has a hash as well
+        return found | {f"#{i}": f"{hashed} = {i}" for i in range(HASHED)}
     number = f"cast({name} AS double)"
     edges = change.edges or EDGES
     if of in BINARY:

@@ -1,9 +1,12 @@
-"""For random rows and random rules, what the engine says is what a plain judge in Python says, row by row."""
+"""For random rows and random rules, what the engine says is what a plain judge in Python says, row by row.
+
+One example holds many rows and rules, because a job costs more than a row. It runs without compiled code, as small runs
+do; what is compiled, test_rule_edges.py looks at.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -144,22 +147,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("rules")
 
 
-@pytest.fixture(scope="module")
-def without_compiling(spark: SparkSession) -> Iterator[None]:
-    """As small runs do: each example's rules are new code. What is compiled, test_rule_edges.py looks at."""
-    quick = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-    before = {name: spark.conf.get(name) for name in quick}
-    for name, value in quick.items():
-        spark.conf.set(name, value)
-    yield
-    for name, value in before.items():
-        spark.conf.set(name, value)
-
-
-@pytest.mark.usefixtures("without_compiling")
+@pytest.mark.usefixtures("interpreted")
 @settings(
     max_examples=5, deadline=None, derandomize=True, database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )  # fmt: skip
 @given(columns=contracts(), rows=ROWS)
 def test_the_engine_says_what_a_plain_judge_says(
