@@ -149,8 +149,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("interpreted")
 @settings(
-    max_examples=5, deadline=None, derandomize=True, database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    max_examples=4, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[each for each in HealthCheck if each is not HealthCheck.filter_too_much],
 )  # fmt: skip
 @given(columns=contracts(), rows=ROWS)
 def test_the_engine_says_what_a_plain_judge_says(
