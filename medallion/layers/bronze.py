@@ -49,6 +49,7 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
+        "metrics": judged.metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
 

@@ -75,6 +75,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
+        "metrics": judged.metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
 

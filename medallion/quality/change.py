@@ -86,12 +86,22 @@ def _of(change: Change, figures: Mapping[str, Any]) -> Any:
     return found
 
 
+def merged(rows: int, verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """The figures of one write, as later runs will want them: what its rules on change have looked at."""
+    found: dict[str, Any] = {"rows": rows}
+    for metric, of_columns in ((m, f) for verdict in verdicts for m, f in verdict.figures.items() if m != "rows"):
+        found[metric] = found.get(metric, {}) | of_columns
+    return found
+
+
 def _verdict(rule: Rule, rows: int, passed: bool, told: dict[str, Any], figures: Mapping[str, Any]) -> Verdict:
     note = (json.dumps(told),) if not passed or "not judged" in told else ()
-    limit = f"changes by at most {rule.change.within:g}" if rule.change else ""
-    return Verdict(
-        rule.name, rule.severity, 0 if passed else 1, rows, 0, passed, rule.description, note, limit, figures=dict(figures)
-    )
+    change = rule.change
+    assert change is not None
+    now = _of(change, figures)
+    own: dict[str, Any] = {change.metric: {change.column: now}} if change.column and now is not None else {}
+    limit = f"may change by {change.within:g}"
+    return Verdict(rule.name, rule.severity, 0 if passed else 1, rows, 0, passed, rule.description, note, limit, own)
 
 
 # ── the figures of this write ─────────────────────────────────────────────────────────────────────

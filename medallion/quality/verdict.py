@@ -15,8 +15,8 @@ SAMPLES = 3
 class Verdict:
     """What came of one rule: `bad` of `judged` rows broke it; `samples` are some of them, as JSON,
     without the columns that the contract classifies as personal. A rule that compares a figure says in
-    `allowed` what it must be, and its sample is the figure; one on change keeps the write's `figures`, to be compared
-    with later."""
+    `allowed` what it must be, and its sample is the figure; one on change keeps its `figures`, to be compared with
+    later."""
 
     rule: str
     severity: str
@@ -30,7 +30,9 @@ class Verdict:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"samples": list(self.samples)}
+        found = asdict(self) | {"samples": list(self.samples)}
+        del found["figures"]  # they stand once for the whole write
+        return found
 
 
 def of_rows(rule: Rule, bad: int, judged: int, samples: tuple[str, ...] = ()) -> Verdict:

@@ -48,7 +48,7 @@ def test_without_enough_history_it_passes_and_says_so() -> None:
     found = change.verdict(rule("volume"), {"rows": 5}, rows(100))
     assert (found.passed, found.bad) == (True, 0)
     assert json.loads(found.samples[0])["not judged"] == "1 of 3 earlier runs are known"
-    assert found.figures == {"rows": 5}
+    assert change.merged(5, [found]) == {"rows": 5}
 
 
 @pytest.mark.parametrize("figure", [{}, {"mean": {}}, {"mean": {"x": math.nan}}])
@@ -111,7 +111,9 @@ def test_the_figures_of_a_write_come_from_one_aggregate(spark: SparkSession, tmp
         values = [list(named.values()) for named in VALUES.values()]
         return frame(spark, [dict(zip(VALUES, (v[i % len(v)] for v in values), strict=True)) for i in range(90)])
 
-    figures = verdicts_over(rules, of, read, 90)[0].figures
+    verdicts = verdicts_over(rules, of, read, 90)
+    figures = change.merged(90, verdicts)
+    assert not any("figures" in verdict.as_json() for verdict in verdicts)
     assert (len(reads), figures["rows"], figures["distinct"]["flag"], figures["distinct"]["money"]) == (1, 90, 2, 4)
     assert figures["mean"]["whole"] == pytest.approx((0 - 1 + 5 + 2**31 - 1 - 2**31) / 5)
     assert figures["mean"]["money"] == pytest.approx(99999999.99 / 4)

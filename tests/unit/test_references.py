@@ -87,6 +87,17 @@ def test_rows_that_point_nowhere_are_put_aside_warned_of_or_stay(spark: SparkSes
     assert json.loads(sample) == {"id": 1, "dest": "IAH", "origin": "EWR"}
 
 
+@pytest.mark.usefixtures("interpreted")
+def test_they_cost_one_small_job_for_each_dataset_pointed_into(spark: SparkSession, tmp_path: Path) -> None:
+    to = [{"id": name, "from": f"daily_totals.{name}", "to": f"{TO}.code"} for name in ("dest", "origin")]
+    of = gold(tmp_path, *to)
+    there = spark.range(5).selectExpr("concat('A', id) AS code")
+    frame = spark.createDataFrame(ROWS, "id bigint, dest string, origin string")
+    spark.sparkContext.setJobGroup(of.dataset, "judged")
+    flagged(frame, of, lambda _: there).write.format("noop").mode("overwrite").save()
+    assert len(spark.sparkContext.statusTracker().getJobIdsForGroup(of.dataset)) <= 2, "the write, and one for the keys"
+
+
 @pytest.mark.parametrize(
     ("relationship", "told"),
     [
