@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from medallion.rule_kinds import Change, Freshness, Measure, Reference
+from medallion.rule_kinds import Change, Figure, Freshness, Reference
 
 Layer = Literal["bronze", "silver", "gold"]
 LAYERS: tuple[Layer, ...] = ("bronze", "silver", "gold")
@@ -81,7 +81,7 @@ class Rule:
     scope: Literal["write", "table"] = "write"
     quarantine: bool = True
     reference: Reference | None = None
-    measure: Measure | None = None
+    measure: Figure | None = None
     fresh: Freshness | None = None
     change: Change | None = None
 

@@ -19,8 +19,8 @@ from medallion.errors import ContractError
 Refuse = Callable[[str, str, str], ContractError]
 
 WHOLE = {"tinyint", "smallint", "int", "bigint"}
-BINARY = {"float": "F", "double": "D"}
-"""Binary floating point: the suffix of its literals."""
+BINARY = {"float": "F", "double": ""}
+"""Binary floating point: the suffix of its literals. A double needs none: Spark compares it with 0.1 as doubles."""
 NUMBERS = WHOLE | {"float", "double", "decimal"}
 MOMENTS = {"date", "timestamp", "timestamp_ntz"}
 _BOUNDS = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
@@ -71,7 +71,9 @@ def matches(column: str, pattern: Any, place: str, refuse: Refuse) -> str:
 def one_of(column: str, type_: str, values: Sequence[Any], place: str, refuse: Refuse) -> str:
     """That a value is one of these."""
     listed = ", ".join(literal(value, type_, place, refuse) for value in values)
-    return f"{_comparable(column, type_)} IN ({listed})"
+    # Spark's longer lists tell -0.0 from 0.0
+    minus = type_ in BINARY and any(value == 0 for value in values)
+    return f"(`{column}` + 0{BINARY[type_]}) IN ({listed})" if minus else f"`{column}` IN ({listed})"
 
 
 def missing(column: str, type_: str, values: Any, place: str, refuse: Refuse) -> str:
@@ -89,11 +91,6 @@ def missing(column: str, type_: str, values: Any, place: str, refuse: Refuse) ->
     conditions += [one_of(column, type_, rest, place, refuse)] if rest else []
     conditions += [f"isnan(`{column}`)"] if nan else []
     return " OR ".join(conditions)
-
-
-def _comparable(column: str, type_: str) -> str:
-    """A column without -0.0, which Spark's longer lists tell from 0.0."""
-    return f"(`{column}` + 0{BINARY[type_]})" if type_ in BINARY else f"`{column}`"
 
 
 def literal(value: Any, type_: str, place: str, refuse: Refuse) -> str:

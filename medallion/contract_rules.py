@@ -20,7 +20,7 @@ from open_data_contract_standard.model import (
 from medallion import contract_conditions, contract_operators, contract_over_time, contract_references
 from medallion.contract import UNPARSED, Rule, Severity
 from medallion.errors import ContractError
-from medallion.rule_kinds import Measure, Must
+from medallion.rule_kinds import Figure, Must
 
 _ROW_QUERY = re.compile(r"\s*select\s+count\(\*\)\s+from\s+\$?\{object\}\s+where\s+(.+)", re.I | re.S)
 _PROPERTY = re.compile(r"\$?\{property\}")
@@ -166,14 +166,14 @@ class RuleReader:
             if percent:
                 raise self.refuse(place, "a number of rows is no share", "remove `unit: percent`")
             rows = must.rows()
-            return {"rows": rows} if rows else {"measure": Measure(must)}
+            return {"rows": rows} if rows else {"measure": Figure(must)}
         if counted:
             # no such row at all: each can be judged, and put aside, by itself
             passes, bad = counted
-            return {"passes": passes} if must == _NONE else {"measure": Measure(must, bad, percent=percent)}
+            return {"passes": passes} if must == _NONE else {"measure": Figure(must, bad, percent=percent)}
         if must == _NONE:
             return {"unique": repeated}
-        return {"measure": Measure(must, repeated=repeated, percent=percent)}
+        return {"measure": Figure(must, repeated=repeated, percent=percent)}
 
     def counted(self, rule: DataQuality, column: str | None, type_: str, place: str) -> tuple[str, str] | None:
         """For a metric that counts rows by one column: what holds on a row that it does not count, and on one that it does."""

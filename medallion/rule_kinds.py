@@ -50,7 +50,7 @@ class Must:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Figure:
     """A figure over rows that must lie where `must` says: how many there are, how many of them meet `counted` (a Spark
     SQL condition), or how many repeat earlier values of `repeated`; in `percent` of all of them, if it says so. Of no
     rows there is no share: such a rule holds then."""

@@ -86,9 +86,14 @@ def _of(change: Change, figures: Mapping[str, Any]) -> Any:
     return found
 
 
-def merged(rows: int, verdicts: Iterable[Verdict]) -> dict[str, Any]:
-    """The figures of one write, as later runs will want them: what its rules on change have looked at."""
-    found: dict[str, Any] = {"rows": rows}
+def runs(contract: Contract) -> int:
+    """How many earlier runs its rules on change look back on; 0 if it has none."""
+    return max((rule.change.runs for rule in contract.rules if rule.change), default=0)
+
+
+def merged(metrics: Mapping[str, Any], verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """The metrics of one write with the figures that its rules on change have looked at, as later runs will want them."""
+    found = dict(metrics)
     for metric, of_columns in ((m, f) for verdict in verdicts for m, f in verdict.figures.items() if m != "rows"):
         found[metric] = found.get(metric, {}) | of_columns
     return found

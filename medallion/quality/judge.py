@@ -35,7 +35,7 @@ class Judged:
     @property
     def metrics(self) -> dict[str, Any]:
         """The figures of the write, for rules on change in later runs (see `medallion.quality.change`)."""
-        return change.merged(self.rows_out, self.verdicts)
+        return change.merged({"rows": self.rows_out}, self.verdicts)
 
     @property
     def refusals(self) -> list[Verdict]:

@@ -12,7 +12,7 @@ from medallion.contract_conditions import kind
 from medallion.quality import change
 from medallion.quality.rules import showable
 from medallion.quality.verdict import SAMPLES, Verdict, of_rows
-from medallion.rule_kinds import Freshness, Measure
+from medallion.rule_kinds import Figure, Freshness
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -116,7 +116,7 @@ def _of_figure(rule: Rule, judged: int, passed: bool, told: Mapping[str, Any], a
     return Verdict(rule.name, rule.severity, 0 if passed else bad, judged, 0, passed, rule.description, note, allowed)
 
 
-def _of_measure(rule: Rule, measure: Measure, figure: Any, total: int) -> Verdict:
+def _of_measure(rule: Rule, measure: Figure, figure: Any, total: int) -> Verdict:
     if measure.repeated:
         counted = total - int(figure or 0)
     elif measure.counted:

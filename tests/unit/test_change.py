@@ -48,7 +48,7 @@ def test_without_enough_history_it_passes_and_says_so() -> None:
     found = change.verdict(rule("volume"), {"rows": 5}, rows(100))
     assert (found.passed, found.bad) == (True, 0)
     assert json.loads(found.samples[0])["not judged"] == "1 of 3 earlier runs are known"
-    assert change.merged(5, [found]) == {"rows": 5}
+    assert change.merged({"rows": 5}, [found]) == {"rows": 5}
 
 
 @pytest.mark.parametrize("figure", [{}, {"mean": {}}, {"mean": {"x": math.nan}}])
@@ -112,7 +112,7 @@ def test_the_figures_of_a_write_come_from_one_aggregate(spark: SparkSession, tmp
         return frame(spark, [dict(zip(VALUES, (v[i % len(v)] for v in values), strict=True)) for i in range(90)])
 
     verdicts = verdicts_over(rules, of, read, 90)
-    figures = change.merged(90, verdicts)
+    figures = change.merged({"rows": 90}, verdicts)
     assert not any("figures" in verdict.as_json() for verdict in verdicts)
     assert (len(reads), figures["rows"], figures["distinct"]["flag"], figures["distinct"]["money"]) == (1, 90, 2, 4)
     assert figures["mean"]["whole"] == pytest.approx((0 - 1 + 5 + 2**31 - 1 - 2**31) / 5)
@@ -166,5 +166,6 @@ def test_a_rule_on_change_that_makes_no_sense_is_refused(
 
 def test_its_text_may_be_yaml_in_a_string(tmp_path: Path) -> None:
     said = custom(change="volume") | {"implementation": "change: volume\nruns: 7\nwithin: 0.25"}
-    (found,) = [rule.change for rule in contract(tmp_path, properties(), [said]).table_rules if rule.change]
-    assert found == Change("volume", None, 7, 0.25)
+    of = contract(tmp_path, properties(), [said])
+    assert [rule.change for rule in of.table_rules if rule.change] == [Change("volume", None, 7, 0.25)]
+    assert (change.runs(of), change.runs(contract(tmp_path, properties()))) == (7, 0)

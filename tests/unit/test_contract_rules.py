@@ -12,7 +12,7 @@ import yaml
 from medallion import contract_file
 from medallion.contract import Contract, Rule
 from medallion.errors import ContractError
-from medallion.rule_kinds import Freshness, Measure, Must
+from medallion.rule_kinds import Figure, Freshness, Must
 from tests.rule_values import contract, properties
 from tests.small_domain import SILVER, Document
 
@@ -114,14 +114,14 @@ def test_an_option_that_does_not_fit_is_refused(tmp_path: Path, column: str, sai
 @pytest.mark.parametrize(
     ("column", "said", "measure"),
     [
-        ("text", NULLS | {"mustBeLessThan": 5, "unit": "percent"}, Measure(Must((("<", 5.0),)), "`text` IS NULL", percent=True)),
-        ("text", NULLS | {"mustBeBetween": [1, 2]}, Measure(Must(((">=", 1.0), ("<=", 2.0))), "`text` IS NULL")),
-        ("text", {"metric": "duplicateValues", "mustNotBe": 3}, Measure(Must((("<>", 3.0),)), repeated=("text",))),
-        (None, ROWS | {"mustNotBeBetween": [1, 2]}, Measure(Must(outside=(1.0, 2.0)))),
-        (None, ROWS | {"mustNotBe": 7}, Measure(Must((("<>", 7.0),)))),
+        ("text", NULLS | {"mustBeLessThan": 5, "unit": "percent"}, Figure(Must((("<", 5.0),)), "`text` IS NULL", percent=True)),
+        ("text", NULLS | {"mustBeBetween": [1, 2]}, Figure(Must(((">=", 1.0), ("<=", 2.0))), "`text` IS NULL")),
+        ("text", {"metric": "duplicateValues", "mustNotBe": 3}, Figure(Must((("<>", 3.0),)), repeated=("text",))),
+        (None, ROWS | {"mustNotBeBetween": [1, 2]}, Figure(Must(outside=(1.0, 2.0)))),
+        (None, ROWS | {"mustNotBe": 7}, Figure(Must((("<>", 7.0),)))),
     ],
 )
-def test_what_a_figure_must_be(tmp_path: Path, column: str | None, said: Document, measure: Measure) -> None:
+def test_what_a_figure_must_be(tmp_path: Path, column: str | None, said: Document, measure: Figure) -> None:
     found = of(tmp_path, column, said)
     assert (found.measure, found.passes, found.rows) == (measure, None, None)
 
