@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from medallion.rule_kinds import Change, Figure, Freshness, Reference
+
 Layer = Literal["bronze", "silver", "gold"]
 LAYERS: tuple[Layer, ...] = ("bronze", "silver", "gold")
 Severity = Literal["error", "warning"]
@@ -60,11 +62,13 @@ class Column:
 @dataclass(frozen=True)
 class Rule:
     """What must hold. A row rule has `passes`, a Spark SQL condition on one row (null passes, as in
-    SQL's CHECK); a table rule has `unique` columns or bounds of `rows`, and looks at what was written
-    (a delivery, a date) or, where its `scope` is `table`, at all rows of the table.
+    SQL's CHECK); a table rule has `unique` columns, bounds of `rows`, a `measure`, `fresh` or `change`, and looks at
+    what was written (a delivery, a date) or, where its `scope` is `table`, at all rows of the table.
 
     `tolerance` below 1 is a share of the rows judged, else a number of rows; beyond it an error
-    rule fails the run. Up to it, rows that break an error rule only go to quarantine.
+    rule fails the run. Up to it, rows that break an error rule only go to quarantine; they stay in the
+    table if `quarantine` is false. A rule with a `reference` is a row rule whose `passes` reads a column that is
+    joined to the rows while they are judged (see `medallion.quality.references`).
     """
 
     name: str
@@ -75,6 +79,16 @@ class Rule:
     unique: tuple[str, ...] = ()
     rows: tuple[float, float] | None = None
     scope: Literal["write", "table"] = "write"
+    quarantine: bool = True
+    reference: Reference | None = None
+    measure: Figure | None = None
+    fresh: Freshness | None = None
+    change: Change | None = None
+
+    @property
+    def puts_aside(self) -> bool:
+        """Whether a row that breaks it is kept out of the table."""
+        return self.on_rows and self.severity == "error" and self.quarantine
 
     @property
     def on_rows(self) -> bool:
@@ -209,6 +223,11 @@ class Contract:
     @property
     def row_rules(self) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.on_rows)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The datasets that rows must point into, each once."""
+        return tuple(dict.fromkeys(rule.reference.to for rule in self.rules if rule.reference))
 
     @property
     def table_rules(self) -> tuple[Rule, ...]:

@@ -2,7 +2,8 @@
 
 The schema is written there and nowhere else. What ODCS has no word for stands under
 `customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `published`; on a
-property or a quality rule `tolerance` (and `severity` on a property); on the table `parseTolerance`.
+property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where ODCS has no word
+for it), on a quality rule or an SLA property `scope`; on the table `parseTolerance`.
 A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
 """
@@ -120,14 +121,16 @@ class _Reader(RuleReader):
         sources = [column.source for column in columns]
         if repeated := {n for n in sources if sources.count(n) > 1}:
             raise self.refuse("schema[0].properties", f"two columns are read from {sorted(repeated)}", "mend a physicalName")
-        rules = self.rules(table, layer)
+        types = {column.name: column.type for column in columns}
+        rules = self.rules(table, odcs.id, types, odcs.slaProperties)
         if len(rules) == (1 if layer == "silver" else 0):
             raise self.refuse("schema[0]", "no rule", "a dataset without rules cannot be judged: add `quality`")
         rule_names = [rule.name for rule in rules]
         if doubled := {n for n in rule_names if rule_names.count(n) > 1}:
             raise self.refuse("quality", f"two rules are called {sorted(doubled)}", "give each a name of its own")
         for rule in rules:
-            if strange := sorted(set(rule.unique) - {*names, *BRONZE_COLUMNS}):
+            told = {*rule.unique, *(rule.measure.repeated if rule.measure else ())}
+            if strange := sorted(told - {*names, *BRONZE_COLUMNS}):
                 raise self.refuse(f"quality '{rule.name}'", f"there is no column '{strange[0]}'", f"use some of {names}")
         published = custom.get("published", True)
         if not isinstance(published, bool):

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from open_data_contract_standard.model import CustomProperty, DataQuality, SchemaObject, SchemaProperty
+from open_data_contract_standard.model import (
+    CustomProperty,
+    DataQuality,
+    Relationship,
+    SchemaObject,
+    SchemaProperty,
+    ServiceLevelAgreementProperty,
+)
 
+from medallion import contract_conditions, contract_operators, contract_over_time, contract_references
 from medallion.contract import UNPARSED, Rule, Severity
 from medallion.errors import ContractError
+from medallion.rule_kinds import Figure, Must
 
 _ROW_QUERY = re.compile(r"\s*select\s+count\(\*\)\s+from\s+\$?\{object\}\s+where\s+(.+)", re.I | re.S)
+_PROPERTY = re.compile(r"\$?\{property\}")
+_NONE = Must((("=", 0.0),))
 
 
 class RuleReader:
@@ -32,16 +44,33 @@ class RuleReader:
             raise self.refuse(f"{place}.customProperties", f"unknown property '{unknown[0]}'", f"use one of {sorted(allowed)}")
         return found
 
-    def rules(self, table: SchemaObject, layer: str) -> tuple[Rule, ...]:
+    def rules(
+        self, table: SchemaObject, dataset: str, types: Mapping[str, str], sla: list[ServiceLevelAgreementProperty] | None = None
+    ) -> tuple[Rule, ...]:
+        """All rules of a dataset, whose columns have these Spark SQL types."""
         rules: list[Rule] = []
-        if layer == "silver":
+        if dataset.startswith("silver."):
             rules.append(
                 Rule("parses", "error", self.parse_tolerance(table), "every value parses as its type", f"{UNPARSED} IS NULL")
             )
         for item in table.properties or []:
-            rules += self.implied(item)
-            rules += [self.quality(rule, item.name) for rule in item.quality or []]
-        rules += [self.quality(rule, None) for rule in table.quality or []]
+            rules += self.implied(item, types[str(item.name)])
+            rules += [self.quality(rule, item.name, types) for rule in item.quality or []]
+            place = f"schema[0].properties.{item.name}.relationships"
+            rules += [
+                self.reference(each, dataset, types, item.name, f"{place}[{i}]")
+                for i, each in enumerate(item.relationships or [])
+            ]
+        rules += [self.quality(rule, None, types) for rule in table.quality or []]
+        rules += [
+            self.reference(each, dataset, types, None, f"schema[0].relationships[{i}]")
+            for i, each in enumerate(table.relationships or [])
+        ]
+        rules += [
+            self.freshness(each, str(table.name), types, f"slaProperties[{i}]")
+            for i, each in enumerate(sla or [])
+            if (each.property or "").lower() in contract_over_time.FRESHNESS
+        ]
         key = sorted((i.primaryKeyPosition or 1, str(i.name)) for i in table.properties or [] if i.primaryKey)
         if key:
             columns = tuple(name for _, name in key)
@@ -62,111 +91,149 @@ class RuleReader:
             raise self.refuse(place, f"severity '{value}' is unknown", "use error or warning")
         return "error" if value == "error" else "warning"
 
-    def implied(self, item: SchemaProperty) -> list[Rule]:
+    def quarantine(self, custom: Mapping[str, Any], severity: Severity, place: str) -> bool:
+        value = {"yes": True, "no": False}.get(str(custom.get("quarantine", True)).lower(), custom.get("quarantine", True))
+        if not isinstance(value, bool):
+            raise self.refuse(place, f"quarantine {value!r} is neither yes nor no", "write yes or no")
+        if "quarantine" in custom and severity != "error":
+            raise self.refuse(place, "a warning puts no row aside", "remove quarantine, or make it an error")
+        return value
+
+    def implied(self, item: SchemaProperty, type_: str) -> list[Rule]:
         name, place = str(item.name), f"schema[0].properties.{item.name}"
-        custom = self.custom(item.customProperties, place, {"tolerance", "severity"})
+        custom = self.custom(item.customProperties, place, {"tolerance", "severity", "quarantine"})
         severity = self.severity(custom.get("severity", "error"), place)
         tolerance = self.tolerance(custom.get("tolerance", 0), place)
-        quoted = f"`{name}`"
-        options = dict(item.logicalTypeOptions or {})
-        conditions: dict[str, str] = {}
-        if item.required or item.primaryKey:
-            conditions["required"] = f"{quoted} IS NOT NULL"
-        for option, condition in {
-            "minimum": "{c} >= {v}", "maximum": "{c} <= {v}",
-            "exclusiveMinimum": "{c} > {v}", "exclusiveMaximum": "{c} < {v}",
-            "minLength": "length({c}) >= {v}", "maxLength": "length({c}) <= {v}",
-            "pattern": "{c} RLIKE {v}",
-        }.items():  # fmt: skip
-            if option in options:
-                value, numeric = options.pop(option), option.endswith("Length") or item.logicalType in ("integer", "number")
-                if numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
-                    raise self.refuse(f"{place}.logicalTypeOptions.{option}", f"{value!r} is no number", "write a number")
-                conditions[option] = condition.format(c=quoted, v=_literal(value))
-        if unknown := sorted(set(options) - {"format", "timezone", "defaultTimezone"}):
-            raise self.refuse(f"{place}.logicalTypeOptions", f"unknown option '{unknown[0]}'", "see ODCS 3.1")
+        quarantine = self.quarantine(custom, severity, place)
+        conditions = {"required": f"`{name}` IS NOT NULL"} if item.required or item.primaryKey else {}
+        conditions |= contract_conditions.of_options(name, type_, dict(item.logicalTypeOptions or {}), place, self.refuse)
         rules = [
-            Rule(f"{name}_{kind}", severity, tolerance, condition.replace("`", ""), condition)
+            Rule(f"{name}_{kind}", severity, tolerance, condition.replace("`", ""), condition, quarantine=quarantine)
             for kind, condition in conditions.items()
         ]
         if item.unique:
             rules.append(Rule(f"{name}_unique", severity, tolerance, f"{name} is unique", unique=(name,)))
         return rules
 
-    def quality(self, rule: DataQuality, column: str | None) -> Rule:
+    def quality(self, rule: DataQuality, column: str | None, types: Mapping[str, str]) -> Rule:
         place = f"quality '{rule.name or rule.metric or rule.type}'" + (f" of {column}" if column else "")
-        custom = self.custom(rule.customProperties, place, {"tolerance", "scope"})
+        custom = self.custom(rule.customProperties, place, {"tolerance", "scope", "quarantine"})
         if not rule.name:
             raise self.refuse(place, "has no name", "give the rule a name: people will read it in the quarantine")
-        arguments = rule.arguments or {}
-        passes: str | None = None
-        unique: tuple[str, ...] = ()
-        rows: tuple[float, float] | None = None
-        if rule.type == "sql":
-            match = _ROW_QUERY.fullmatch(rule.query or "")
-            if not match or rule.mustBe != 0:
-                raise self.refuse(
-                    place,
-                    "is not of the form that we judge row by row",
-                    "write `query: SELECT COUNT(*) FROM {object} WHERE <what a bad row looks like>` and `mustBe: 0`",
-                )
-            passes = f"NOT ({match[1].strip().rstrip(';')})"
-        elif rule.metric == "rowCount":
-            rows = self.bounds(rule, place)
-        elif rule.mustBe == 0 and column and rule.metric == "nullValues":
-            passes = f"`{column}` IS NOT NULL"
-        elif rule.mustBe == 0 and column and rule.metric == "invalidValues" and arguments.get("validValues"):
-            passes = f"`{column}` IN ({', '.join(_literal(v) for v in arguments['validValues'])})"
-        elif rule.mustBe == 0 and column and rule.metric == "invalidValues" and arguments.get("pattern"):
-            passes = f"`{column}` RLIKE {_literal(arguments['pattern'])}"
-        elif rule.mustBe == 0 and rule.metric == "duplicateValues":
-            unique = tuple(arguments.get("properties") or ([column] if column else ()))
-        if passes is None and not unique and rows is None:
-            raise self.refuse(
-                place,
-                f"type '{rule.type}', metric '{rule.metric}' is not a rule that we can judge",
-                "use type sql, or metric nullValues, invalidValues, duplicateValues (mustBe: 0) or rowCount",
-            )
+        about = self.about(rule, column, types, place)
+        on_rows = "passes" in about
         scope = custom.get("scope", "write")
-        if scope not in ("write", "table") or (passes is not None and "scope" in custom):
+        if scope not in ("write", "table") or ("scope" in custom and (on_rows or "change" in about)):
             raise self.refuse(
                 place,
                 f"scope {scope!r} is none for this rule",
-                "duplicateValues and rowCount take `scope: write` (what was written) or `scope: table` (all rows); others none",
+                "rules on figures take `scope: write` (what was written) or `scope: table` (all rows); others none",
             )
+        if "quarantine" in custom and not on_rows:
+            raise self.refuse(place, "quarantine means nothing here", "only a rule on rows puts rows aside")
+        if "tolerance" in custom and not on_rows and "unique" not in about:
+            raise self.refuse(place, "tolerance means nothing here", "say with the operator, or `within`, what is allowed")
+        severity = self.severity(rule.severity or "error", place)
         return Rule(
             name=rule.name,
-            severity=self.severity(rule.severity or "error", place),
+            severity=severity,
             tolerance=self.tolerance(custom.get("tolerance", 0), place),
             description=(rule.description or rule.name).strip(),
-            passes=passes,
-            unique=unique,
-            rows=rows,
             scope=scope,
+            quarantine=self.quarantine(custom, severity, place),
+            **about,
         )
 
-    def bounds(self, rule: DataQuality, place: str) -> tuple[float, float]:
-        between = rule.mustBeBetween if rule.mustBe is None else [rule.mustBe] * 2
-        if between:
-            if len(between) != 2 or not all(isinstance(n, int | float) for n in between):
-                raise self.refuse(place, f"{between} are not two numbers", "write mustBeBetween: [low, high]")
-            return float(between[0]), float(between[1])
-        low = rule.mustBeGreaterOrEqualTo
-        high = rule.mustBeLessOrEqualTo
-        if rule.mustBeGreaterThan is not None:
-            low = rule.mustBeGreaterThan + 1
-        if rule.mustBeLessThan is not None:
-            high = rule.mustBeLessThan - 1
-        if low is None and high is None:
-            raise self.refuse(place, "has no bound", "add mustBeGreaterThan, mustBeBetween, …")
-        return float(low if low is not None else 0), float(high if high is not None else "inf")
+    def about(self, rule: DataQuality, column: str | None, types: Mapping[str, str], place: str) -> dict[str, Any]:
+        """What a rule judges: the fields of `Rule` that say so."""
+        if rule.type == "custom":
+            return {"change": contract_over_time.change(rule, column, types, place, self.refuse)}
+        if rule.type == "sql":
+            return {"passes": self.query(rule, column, place)}
+        counted = self.counted(rule, column, types[column] if column else "", place)
+        repeated = tuple((rule.arguments or {}).get("properties") or ([column] if column else ()))
+        if rule.type not in (None, "library") or not (
+            counted or (rule.metric == "duplicateValues" and repeated) or (rule.metric == "rowCount" and not column)
+        ):
+            raise self.refuse(
+                place,
+                f"type '{rule.type}', metric '{rule.metric}' is not a rule that we can judge",
+                "use type sql, or a metric: nullValues, missingValues, invalidValues of a column, duplicateValues, rowCount",
+            )
+        percent = contract_operators.in_percent(rule, place, self.refuse)
+        must = contract_operators.read(rule, place, self.refuse, percent=percent)
+        if rule.metric == "rowCount":
+            if percent:
+                raise self.refuse(place, "a number of rows is no share", "remove `unit: percent`")
+            rows = must.rows()
+            return {"rows": rows} if rows else {"measure": Figure(must)}
+        if counted:
+            # no such row at all: each can be judged, and put aside, by itself
+            passes, bad = counted
+            return {"passes": passes} if must == _NONE else {"measure": Figure(must, bad, percent=percent)}
+        if must == _NONE:
+            return {"unique": repeated}
+        return {"measure": Figure(must, repeated=repeated, percent=percent)}
 
+    def counted(self, rule: DataQuality, column: str | None, type_: str, place: str) -> tuple[str, str] | None:
+        """For a metric that counts rows by one column: what holds on a row that it does not count, and on one that it does."""
+        arguments = rule.arguments or {}
+        if column is None:
+            return None
+        if rule.metric == "nullValues":
+            return f"`{column}` IS NOT NULL", f"`{column}` IS NULL"
+        if rule.metric == "missingValues":
+            bad = contract_conditions.missing(column, type_, arguments.get("missingValues"), place, self.refuse)
+            return f"NOT ({bad})", bad
+        if rule.metric == "invalidValues":
+            conditions = []
+            if valid := [value for value in arguments.get("validValues") or [] if value is not None]:
+                conditions.append(contract_conditions.one_of(column, type_, valid, place, self.refuse))
+            if pattern := arguments.get("pattern"):
+                conditions.append(contract_conditions.matches(column, pattern, place, self.refuse))
+            passes = " AND ".join(conditions)
+            return (passes, f"NOT ({passes})") if passes else None
+        return None
 
-def _literal(value: Any) -> str:
-    """A Spark SQL literal; strings as raw literals, so that patterns keep their backslashes."""
-    if isinstance(value, bool | int | float):
-        return str(value).lower() if isinstance(value, bool) else repr(value)
-    text = str(value)
-    if "'" in text:
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"r'{text}'"
+    def query(self, rule: DataQuality, column: str | None, place: str) -> str:
+        match = _ROW_QUERY.fullmatch(rule.query or "")
+        if not match or rule.mustBe != 0 or isinstance(rule.mustBe, bool):
+            raise self.refuse(
+                place,
+                "is not of the form that we judge row by row",
+                "write `query: SELECT COUNT(*) FROM {object} WHERE <what a bad row looks like>` and `mustBe: 0`",
+            )
+        condition = match[1].strip().rstrip(";")
+        if _PROPERTY.search(condition) and not column:
+            raise self.refuse(place, "{property} is none here", "name the column, or put the rule on a property")
+        return f"NOT ({_PROPERTY.sub(f'`{column}`', condition)})"
+
+    def reference(self, each: Relationship, dataset: str, types: Mapping[str, str], column: str | None, place: str) -> Rule:
+        custom = self.custom(each.customProperties, place, contract_references.CUSTOM)
+        name, reference, passes = contract_references.read(each, dataset, types, column, place, self.refuse)
+        severity = self.severity(custom.get("severity", "error"), place)
+        told = f"{', '.join(reference.columns)} stands in {', '.join(reference.to_columns)} of {reference.to}"
+        return Rule(
+            name=name,
+            severity=severity,
+            tolerance=self.tolerance(custom.get("tolerance", 0), place),
+            description=str(custom.get("description") or told),
+            passes=passes,
+            quarantine=self.quarantine(custom, severity, place),
+            reference=reference,
+        )
+
+    def freshness(self, sla: ServiceLevelAgreementProperty, table: str, types: Mapping[str, str], place: str) -> Rule:
+        custom = self.custom(sla.customProperties, place, {"severity", "scope"})
+        fresh = contract_over_time.freshness(sla, table, types, place, self.refuse)
+        scope = custom.get("scope", "write")
+        if scope not in ("write", "table"):
+            raise self.refuse(place, f"scope {scope!r} is unknown", "use write (what was written) or table (all rows)")
+        return Rule(
+            name=sla.id or f"{fresh.column}_fresh",
+            severity=self.severity(custom.get("severity", "error"), place),
+            tolerance=0,
+            description=sla.description or f"{fresh.column} is at most {fresh.text} old",
+            scope=scope,
+            fresh=fresh,
+        )

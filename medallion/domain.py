@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from medallion import contract_file
+from medallion import contract_file, domain_references
 from medallion.contract import LAYERS, Contract, Layer
 from medallion.domain_folders import CONTRACTS, Place, places
 from medallion.errors import ContractError, UsageError
@@ -67,16 +67,23 @@ class Domains:
             )
         return self.contracts[dataset]
 
+    def reads(self, dataset: str) -> set[str]:
+        """What must be there to make a dataset and to judge it: its inputs, and what its rows point into."""
+        inputs = self.transforms[dataset].inputs.values() if dataset in self.transforms else ()
+        return {*inputs, *self.contracts[dataset].references}
+
     @cached_property
     def order(self) -> tuple[str, ...]:
         """All datasets, each after what it is made from. Raises: ContractError naming a cycle."""
-        graph = {d: set(self.transforms[d].inputs.values()) if d in self.transforms else set() for d in sorted(self.contracts)}
+        graph = {d: self.reads(d) for d in sorted(self.contracts)}
         sorter = TopologicalSorter(graph)
         try:
             sorter.prepare()
         except CycleError as error:
             path = " → ".join(error.args[1])
-            raise ContractError(f"the transforms form a cycle: {path}", hint="remove one of these inputs") from error
+            raise ContractError(
+                f"the transforms form a cycle: {path}", hint="remove one of these inputs, or a relationship"
+            ) from error
         found: list[str] = []
         ready: list[str] = []
         while sorter.is_active():  # layer by layer, as far as no silver reads another domain's gold
@@ -149,6 +156,7 @@ def load(settings: Settings, *further: Path) -> Domains:
                 f"{contract.path}: {dataset} has no transform",
                 hint=f"write `def {contract.name}(…)` in {contract.path.parent / contract.layer}.py",
             )
+    domain_references.check(contracts)
     domains = Domains(contracts, transforms)
     _ = domains.order
     return domains
@@ -161,7 +169,7 @@ def summaries(settings: Settings) -> list[Summary]:
     for place in places(settings):
         mine = [c for c in domains.contracts.values() if c.path.parent == place.folder]
         counts = {layer: sum(c.layer == layer for c in mine) for layer in LAYERS}
-        inputs = {i for c in mine if c.dataset in domains.transforms for i in domains.transforms[c.dataset].inputs.values()}
+        inputs = {i for c in mine for i in domains.reads(c.dataset)}
         reads = tuple(sorted(i for i in inputs if domains.contracts[i].domain != mine[0].domain))
         found.append(Summary(mine[0].domain, place.origin, **counts, reads=reads, folder=str(place.folder)))
     return found

@@ -189,7 +189,7 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
     arrivals = _discover(lake, run, plan, request, report)
     tasks = {d: plan.tasks(d) for d in selected if d in lake.domains.transforms}
     # that a table need not be made again was read from its inputs too
-    run.reads |= set(selected).union(*(lake.domains.transforms[d].inputs.values() for d in tasks))
+    run.reads |= set(selected).union(*(lake.domains.reads(d) for d in tasks))
     if not any(arrivals.values()) and not any(tasks.values()):
         return
     branch = lake.branch(run.branch)

@@ -28,7 +28,7 @@ from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
 from medallion.lakehouse.replay import Changes, NotReplayable, changes, replay, shared_values, writes
 from medallion.lakehouse.run import Run, put_on_branch
 from medallion.layers.plan import Plan, Task
-from medallion.quality.judge import verdicts_over
+from medallion.quality.table_rules import verdicts_over
 from medallion.settings import S3
 
 Story = list[dict[str, Any]]
@@ -74,7 +74,7 @@ def rebase(lake: Lake, run: Run, selected: tuple[str, ...]) -> Rebase:
     if rejudged := sorted(d for d in kept & onto.replayed if _of_all_rows(domains.contracts[d])):
         sized = session.sized(lake.spark(), lake.settings, sum(total_records(lake.settings.s3, onto.tables[d]) for d in rejudged))
         with journal.step(run.id, "rebase.rules", tables=rejudged), session.speaking_plainly(), sized:
-            judge_again(lake.branch(run.branch), domains, onto.kept, rejudged)
+            judge_again(lake.branch(run.branch), domains, onto.kept, rejudged, run.logical_date)
     return onto
 
 
@@ -95,13 +95,14 @@ def apply(nessie: Nessie, journal: Journal, run: Run, rebase: Rebase) -> None:
         put_on_branch(nessie, run, rebase.tables, f"what run {run.id} wrote, by metadata")
 
 
-def judge_again(branch: Branch, domains: Domains, kept: Story, datasets: Iterable[str]) -> None:
+def judge_again(branch: Branch, domains: Domains, kept: Story, datasets: Iterable[str], as_of: date | None) -> None:
     """Judge the rules on all rows of these tables as they are on the branch now, and put the verdicts in
     the place of those that the last kept write to each of them has. Rules on what was written need no
     second look: their rows are the same."""
     for dataset in datasets:
         contract, write = domains.contracts[dataset], [write for write in kept if write["dataset"] == dataset][-1]
-        anew = verdicts_over(_of_all_rows(contract), contract, partial(branch.read, dataset))
+        when = write["logical_date"] or as_of
+        anew = verdicts_over(_of_all_rows(contract), contract, partial(branch.read, dataset), as_of=when)
         names = {verdict.rule for verdict in anew}
         write["verdicts"] = [v for v in write["verdicts"] if v["rule"] not in names] + [v.as_json() for v in anew]
 

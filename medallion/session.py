@@ -41,7 +41,7 @@ _GONE = {
     "Answer from Java side is empty": "Spark's own JVM",
 }
 """Java classes (and one text of py4j) that mean that a server is gone or refuses us -> which."""
-_SMALL = {
+SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
@@ -119,8 +119,8 @@ def sized(spark: SparkSession, settings: Settings, rows: int) -> Iterator[None]:
     if rows > settings.spark.small_rows:
         yield
         return
-    before = {key: spark.conf.get(key, None) for key in _SMALL}
-    for key, value in _SMALL.items():
+    before = {key: spark.conf.get(key, None) for key in SMALL}
+    for key, value in SMALL.items():
         spark.conf.set(key, value)
     try:
         yield

@@ -49,15 +49,19 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
+        "metrics": judged.metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
 
 
 def _lenient(rule: Rule) -> Rule:
     """Rules on source columns do not judge a malformed line: it has none; silver refuses it."""
-    if rule.passes is None:
-        return rule
-    return dataclasses.replace(rule, passes=f"_malformed IS NOT NULL OR ({rule.passes})")
+    if rule.passes is not None:
+        return dataclasses.replace(rule, passes=f"_malformed IS NOT NULL OR ({rule.passes})")
+    if rule.measure and rule.measure.counted:
+        counted = f"_malformed IS NULL AND ({rule.measure.counted})"
+        return dataclasses.replace(rule, measure=dataclasses.replace(rule.measure, counted=counted))
+    return rule
 
 
 def _append(branch: Branch, rows: DataFrame, contract: Contract, notes: dict[str, str]) -> DataFrame:

@@ -14,14 +14,18 @@ from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PRO
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
 from medallion.quality.judge import judge
+from medallion.quality.references import flagged
+from medallion.quality.table_rules import Previous
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 
-def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) -> dict[str, Any]:
+def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, previous: Previous = ()) -> dict[str, Any]:
     """Make what a task asks for and write it in one commit on the branch.
 
+    Args:
+        previous: the figures of earlier runs of the dataset, newest last (see `medallion.quality.change`).
     Returns: what was written, for the run's story.
     Raises: ContractError if the transform's columns are not the contract's.
     """
@@ -52,6 +56,9 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         quarantine=lambda rows: _replace_quarantine(branch, rows, contract, quarantine_where, notes),
         written=lambda: branch.read(contract.dataset).filter(where),
         table=lambda: branch.read(contract.dataset),
+        examined=lambda rows: flagged(rows, contract, branch.read),
+        as_of=task.date or plan.logical_date,
+        previous=previous,
     )
     rewritten = compact(branch, contract, task.date)
     if not judged.quarantined:
@@ -68,6 +75,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
+        "metrics": judged.metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
 

@@ -147,6 +147,9 @@ class Plan:
             parameter: [[str(d), self._identity(input_, d)] for d in self.read_dates(contract, input_, when)]
             for parameter, input_ in transform.inputs.items()
         }
+        # which rows are put aside is decided by what they point into as well
+        deciding = {rule.reference.to for rule in contract.rules if rule.reference and rule.puts_aside}
+        inputs |= {f"into {to}": [[str(None), self._identity(to, None)]] for to in sorted(deciding)}
         return Made(_hash(inputs), _hash([transform.fingerprint, contract.fingerprint]))
 
     def _identity_of(self, dataset: str, when: date | None) -> str:

@@ -29,7 +29,7 @@ def check(run_id: str, branch: str, writes: list[dict[str, Any]]) -> None:
     for write, verdict in refused:
         share = verdict["bad"] / verdict["judged"] if verdict["judged"] else 0.0
         tolerance = verdict["tolerance"]
-        allowed = f"{tolerance:.2%} allowed" if tolerance < 1 else f"{tolerance:.0f} rows allowed"
+        allowed = verdict.get("allowed") or (f"{tolerance:.2%} allowed" if tolerance < 1 else f"{tolerance:.0f} rows allowed")
         date = f" {write['logical_date']}" if write.get("logical_date") else ""
         lines.append(
             f"  {write['dataset']}{date}: {verdict['rule']} — {verdict['bad']} of {verdict['judged']} rows "

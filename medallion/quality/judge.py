@@ -6,39 +6,20 @@ if something broke is it worked out what, and for the broken rows alone. Good ro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
+from medallion.quality import change
 from medallion.quality.quarantine import explain, rows_to_keep
-from medallion.quality.rules import naming_the_rule, passes, showable, shown
+from medallion.quality.rules import naming_the_rule, passes, shown
+from medallion.quality.table_rules import Previous, table_verdicts
+from medallion.quality.verdict import SAMPLES, Verdict, of_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-SAMPLES = 3
-"""How many broken rows a verdict shows."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of one rule: `bad` of `judged` rows broke it; `samples` are some of them, as JSON,
-    without the columns that the contract classifies as personal."""
-
-    rule: str
-    severity: str
-    bad: int
-    judged: int
-    tolerance: float
-    passed: bool
-    description: str
-    samples: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"samples": list(self.samples)}
 
 
 @dataclass
@@ -50,6 +31,11 @@ class Judged:
     quarantined: int
     warned: int
     verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the write, for rules on change in later runs (see `medallion.quality.change`)."""
+        return change.merged({"rows": self.rows_out}, self.verdicts)
 
     @property
     def refusals(self) -> list[Verdict]:
@@ -67,6 +53,9 @@ def judge(
     quarantine: Callable[[DataFrame], DataFrame],
     written: Callable[[], DataFrame],
     table: Callable[[], DataFrame],
+    examined: Callable[[DataFrame], DataFrame] = lambda rows: rows,
+    as_of: date | None = None,
+    previous: Previous = (),
 ) -> Judged:
     """Write the good rows of a frame, put the bad ones aside, and judge every rule.
 
@@ -80,13 +69,17 @@ def judge(
         quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
         table: reads all rows of the table.
+        examined: adds to rows what row rules look at beside the contract's columns (see `medallion.quality.references`).
+        as_of: the date that freshness is measured against, if not `logical_date`.
+        previous: the figures of earlier runs of the dataset, newest last, for rules on change.
     Raises: ContractError for a rule that Spark cannot apply to these rows, or that fails on one of them.
     """
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
-    errors = [rule for rule in contract.row_rules if rule.severity == "error"]
-    warnings = [rule for rule in contract.row_rules if rule.severity == "warning"]
+    frame = examined(frame)
+    errors = [rule for rule in contract.row_rules if rule.puts_aside]
+    warnings = [rule for rule in contract.row_rules if not rule.puts_aside]  # and errors whose rows stay
     observation = Observation()
     with naming_the_rule(frame, contract):
         good = passes(errors)
@@ -108,14 +101,16 @@ def judge(
     if counts["refused"]:
         kept = quarantine(rows_to_keep(frame.filter(~good), errors, contract, run_id, logical_date))
         broken, examples = explain(kept, errors, contract, SAMPLES)
-        judged.verdicts += [_verdict(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
+        judged.verdicts += [of_rows(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
     else:
-        judged.verdicts += [_verdict(rule, 0, total) for rule in errors]
-    examples = _examples_of_warnings(written, [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract)
+        judged.verdicts += [of_rows(rule, 0, total) for rule in errors]
+    examples = _examples_of_warnings(
+        lambda: examined(written()), [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract
+    )
     judged.verdicts += [
-        _verdict(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
+        of_rows(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
     ]
-    judged.verdicts += table_verdicts(contract, added, written, table)
+    judged.verdicts += table_verdicts(contract, added, written, table, as_of or logical_date, previous)
     return judged
 
 
@@ -146,58 +141,3 @@ def _scala_items(scala_map: Any) -> list[Any]:
     while iterator.hasNext():
         items.append(iterator.next())
     return items
-
-
-def _verdict(rule: Rule, bad: int, judged: int, samples: tuple[str, ...] = ()) -> Verdict:
-    return Verdict(rule.name, rule.severity, bad, judged, rule.tolerance, rule.allows(bad, judged), rule.description, samples)
-
-
-def table_verdicts(
-    contract: Contract, rows: int, written: Callable[[], DataFrame], table: Callable[[], DataFrame]
-) -> list[Verdict]:
-    """The verdicts of a contract's table rules, each over the rows that its scope names.
-
-    Args:
-        rows: how many rows were written.
-        written, table: as `judge` takes them.
-    """
-    verdicts = []
-    for scope, read in (("write", written), ("table", table)):
-        rules = [rule for rule in contract.table_rules if rule.scope == scope]
-        if rules:
-            verdicts += verdicts_over(rules, contract, read, rows if scope == "write" else None)
-    return verdicts
-
-
-def verdicts_over(rules: list[Rule], contract: Contract, read: Callable[[], DataFrame], rows: int | None = None) -> list[Verdict]:
-    """The verdicts of table rules over one frame. `rows` is how many it has; if that is not known, they are counted."""
-    from pyspark.sql import functions as f
-
-    unique = [rule for rule in rules if rule.unique]
-    distinct = [f.count_distinct(f.struct(*rule.unique)).alias(f"distinct{i}") for i, rule in enumerate(unique)]
-    counted: dict[str, int] = {}
-    if distinct or rows is None:
-        frame = read()
-        row = frame.agg(f.count(f.lit(1)).alias("rows"), *distinct).first()
-        counted = row.asDict() if row else {}
-    total = counted["rows"] if rows is None else rows
-    verdicts = []
-    for i, rule in enumerate(unique):
-        repeated = total - counted[f"distinct{i}"]
-        verdicts.append(_verdict(rule, repeated, total, _repeated(frame, rule, contract) if repeated else ()))
-    for rule in rules:
-        if rule.rows is not None:
-            low, high = rule.rows
-            off = 0 if low <= total <= high else 1
-            note = (json.dumps({"rows": total, "allowed": [low, high]}),) if off else ()
-            verdicts.append(Verdict(rule.name, rule.severity, off, total, 0, off == 0, rule.description, note))
-    return verdicts
-
-
-def _repeated(frame: DataFrame, rule: Rule, contract: Contract) -> tuple[str, ...]:
-    from pyspark.sql import functions as f
-
-    counted = frame.groupBy(*rule.unique).agg(f.count(f.lit(1)).alias("_rows")).filter("_rows > 1")
-    names = [*showable(rule.unique, contract), "_rows"]
-    rows = counted.orderBy(*rule.unique).limit(SAMPLES).select(f.to_json(f.struct(*names)))
-    return tuple(row[0] for row in rows.collect())

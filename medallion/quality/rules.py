@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from medallion.contract import Contract, Rule
 from medallion.errors import ContractError
+from medallion.rule_kinds import FLAG
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -29,6 +30,7 @@ def showable(columns: Sequence[str], contract: Contract, rule: Rule | None = Non
     """The columns of a row that may and need be shown: none that the contract classifies as personal,
     none of the engine's bulky ones; for a rule only the key, what the rule names, and the row's origin."""
     hidden = {column.name for column in contract.columns if column.personal} | _BULKY
+    columns = [name for name in columns if not name.startswith(FLAG)]
     if rule is None:
         return [name for name in columns if name not in hidden]
     named = set(re.findall(r"\w+", rule.passes or "")) | set(contract.key) | {"_delivery", "_source_row"}

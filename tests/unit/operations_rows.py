@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from medallion import contract_file
 from medallion.contract import UNPARSED, Contract
+from medallion.rule_kinds import FLAG
 from tests.unit import operations_feature_rows
 from tests.unit.row_parts import BRONZE, DAY, SILVER, Planted, Row, at, missing, utc
 
@@ -186,6 +187,11 @@ PLANTED: dict[str, Planted] = operations_feature_rows.PLANTED | {
         "lands_before_it_leaves": ({"arr_utc": utc(10, 16)}, {"arr_utc": None, "sched_arr_utc": None}),
         "member_unknown": ({"airline_key": "~unknown"}, {"aircraft_key": "~unknown"}),
         "aircraft_unknown": ({"aircraft_key": "~unknown"}, {"airline_key": "~unknown"}),
+        "dest_reference": ({"_refers_dest_reference": False}, {}),
+        "tail_number_reference": (
+            {"_refers_tail_number_reference": False},
+            {"_refers_tail_number_reference": False, "tail_number": None},
+        ),
     },
     "gold.operations.route_performance": {
         **missing("flight_date", "origin", "dest", "flights", "cancelled"),
@@ -206,8 +212,10 @@ def ddl(columns: dict[str, str]) -> str:
 
 
 def frame(spark: SparkSession, dataset: str, rows: list[Row]) -> DataFrame:
-    """Rows as changes to the sound one, with every column that a transform or a rule may read."""
+    """Rows as changes to the sound one, with every column that a transform or a rule may read; what a sound row points
+    into is there."""
     contract = CONTRACTS[dataset]
-    schema = contract.schema() | ({UNPARSED: "string"} if contract.layer == "silver" else {})
-    full = [SOUND[dataset] | row for row in rows]
+    flags = {f"{FLAG}{rule.name}": "boolean" for rule in contract.rules if rule.reference}
+    schema = contract.schema() | ({UNPARSED: "string"} if contract.layer == "silver" else {}) | flags
+    full = [dict.fromkeys(flags, True) | SOUND[dataset] | row for row in rows]
     return spark.createDataFrame([tuple(row[name] for name in schema) for row in full], ddl(schema))

@@ -12,9 +12,10 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from medallion.contract import Contract, Rule, Severity
 from medallion.errors import ContractError, GateRefused
-from medallion.quality import gate, judge
-from medallion.quality.judge import Judged, Verdict
+from medallion.quality import gate, judge, table_rules
+from medallion.quality.judge import Judged
 from medallion.quality.rules import passes
+from medallion.quality.verdict import Verdict
 from tests.lake_tables import gold
 
 DAY = date(2013, 1, 1)
@@ -162,7 +163,7 @@ def test_a_bound_counts_what_was_written(rows: tuple[float, float], passed: bool
         raise AssertionError("a bound needs no second look at the rows")
 
     of = contract(POSITIVE, Rule("count", "error", 0, "", rows=rows))
-    (found,) = judge.table_verdicts(of, 2, no_read, no_read)
+    (found,) = table_rules.table_verdicts(of, 2, no_read, no_read)
     assert (found.passed, found.judged, bool(found.samples)) == (passed, 2, not passed)
 
 

@@ -11,7 +11,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from medallion.domains.operations import gold, silver
+from medallion.quality.references import flagged
 from medallion.quality.rules import passes
+from medallion.quality.table_rules import verdicts_over
 from tests import independent
 from tests.unit.operations_rows import CONTRACTS
 from tests.unit.row_parts import DAY
@@ -97,3 +99,37 @@ def test_features_of_chosen_days_are_those_that_pandas_makes(
     expected = independent.delay_features(DAYS)
     assert broken == {"without_weather": int(expected.weather_hour_utc.isna().sum())}
     independent.assert_same(made.toArrow().to_pandas(), expected, "flight_date", "carrier", "flight_number", "origin")
+
+
+@pytest.fixture(scope="module")
+def year(spark: SparkSession) -> DataFrame:
+    """Where every flight of the year goes, and with which aircraft, as silver has them."""
+    lines = text("flights.csv.zip", "NA")[["dest", "tailnum", "month", "day"]].rename(columns={"tailnum": "tail_number"})
+    return spark.createDataFrame(pa.Table.from_pandas(lines, preserve_index=False))
+
+
+def test_flights_of_the_year_that_point_nowhere(spark: SparkSession, year: DataFrame) -> None:
+    """52,606 flights have no aircraft in the registry; 2,512 of them name none."""
+    contract = CONTRACTS["gold.operations.fact_flight"]
+    dims = {
+        "gold.operations.dim_airport": (text("airports.csv", None)[["faa"]], "airport_code string"),
+        "gold.operations.dim_aircraft": (text("planes.csv", None)[["tailnum"]], "aircraft_key string"),
+    }
+    there = {dataset: spark.createDataFrame(rows.to_numpy().tolist(), ddl) for dataset, (rows, ddl) in dims.items()}
+    rules = [rule for rule in contract.rules if rule.reference]
+    row = (
+        flagged(year, contract, there.__getitem__).agg(*[F.count_if(~passes([rule])).alias(rule.name) for rule in rules]).first()
+    )
+    assert row is not None
+    assert row.asDict() == {"dest_reference": 7_602, "tail_number_reference": 52_606 - 2_512}
+
+
+def test_only_in_the_blizzard_did_many_flights_have_no_aircraft(year: DataFrame) -> None:
+    contract = CONTRACTS["silver.operations.flights"]
+    (rule,) = [rule for rule in contract.table_rules if rule.measure]
+    days = {}
+    for month, day in ((2, 8), (2, 9), (5, 23)):
+        (days[month, day],) = verdicts_over([rule], contract, lambda m=month, d=day: year.filter(f"month = {m} AND day = {d}"))  # type: ignore[misc]
+    assert {day: (v.bad, v.judged, v.passed) for day, v in days.items()} == {
+        (2, 8): (161, 930, False), (2, 9): (168, 684, False), (5, 23): (0, 988, True)
+    }  # fmt: skip
