@@ -110,6 +110,7 @@ WRONG: dict[str, tuple[Reply, type[MedallionError], int, int, str]] = {
     "429": (Reply(429), ServiceUnavailable, 5, 3, "answers 429 Too Many Requests"),
     "500": (Reply(500), ServiceUnavailable, 5, 3, "answers 500 Internal Server Error"),
     "no answer in time": (Reply(how="hang"), ServiceUnavailable, 5, 3, "timed out"),
+    "falls silent in the middle": (Reply(200, document("1"), "stall"), ServiceUnavailable, 5, 3, "timed out"),
     "closed without an answer": (Reply(how="close"), ServiceUnavailable, 5, 3, "disconnected without sending a response"),
     "closed in the middle": (
         Reply(200, document("1"), "cut"), ServiceUnavailable, 5, 3,
@@ -133,7 +134,7 @@ WRONG: dict[str, tuple[Reply, type[MedallionError], int, int, str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_cannot_be_had_or_read_changes_nothing(port: Port, serve: Callable[..., HttpSource], case: str) -> None:
     reply, kind, code, asked, told = WRONG[case]
-    source = serve(reply, timeout_s=0.3 if reply.how == "hang" else 30, user=USER, password=PASSWORD)
+    source = serve(reply, timeout_s=0.3 if reply.how in ("hang", "stall") else 30, user=USER, password=PASSWORD)
     refused = port.refused("readings", next(DAYS))
     assert isinstance(refused.error, kind)
     assert refused.error.exit_code == code
@@ -158,6 +159,8 @@ def test_a_server_that_is_not_there(port: Port) -> None:
     [
         ("", "comes from the endpoint 'gauges', and no setting says where that is"),
         ("ftp://127.0.0.1:21", "sources.gauges.url is no address of kind http: 'ftp://127.0.0.1:21'"),
+        ("http://127.0.0.1:80a", "sources.gauges.url is no address: 'http://127.0.0.1:80a': Port could not be cast"),
+        ("http://[bad", "sources.gauges.url is no address: 'http://[bad': Invalid IPv6 URL"),
         ("127.0.0.1:80", "sources.gauges.url is no address of kind http"),
         (f"http://{USER}:{PASSWORD}@127.0.0.1:1", "sources.gauges.url holds a user or password"),
     ],
