@@ -102,6 +102,7 @@ def test_alone_it_shows_its_commands_and_each_has_help(medallion: Commands) -> N
         (["run", "--date", MERGED, "--dataset", "silver.shop.oders"], "no dataset 'silver.shop.oders'"),
         (["run", "--date", MERGED, "--domain", "shopp"], "no domain 'shopp'"),
         (["run", "--date", MERGED, "--domain", "operations", "--dataset", SILVER], "is not of domain operations"),
+        (["demo", "--domain", "shop"], "no domain 'shop'"),
         (["show", "nosuch"], "no run 'nosuch'"),
         (["diff", "nosuch"], "no branch 'nosuch'"),
         (["diff", "main", "nosuch"], "no branch 'nosuch'"),

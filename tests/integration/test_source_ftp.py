@@ -168,7 +168,7 @@ def test_a_delivery_of_which_one_part_landed_is_finished_before_anybody_sees_it(
     assert port.rows("rates") == before
 
     point(port, archive)
-    assert port.run("rates", second).state == "merged"
+    assert port.run("rates", first).state == "merged"
     assert port.rows("rates")[len(before) :] == [("2021-02-01", "3.1"), ("2021-02-01", "3.2")]
     asked = len(archive.asked)
     with port.without_spark():
