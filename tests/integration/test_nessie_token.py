@@ -21,7 +21,7 @@ from medallion import query, session
 from medallion.errors import ServiceUnavailable
 from medallion.lakehouse.nessie import MAIN, Nessie, Operation, Reference, commit_body
 from medallion.services import nessie as server
-from medallion.services.service import environment, program
+from medallion.services.service import SERVERS, environment, program
 from medallion.settings import Nessie as NessieSettings
 from medallion.settings import Settings
 from tests.lake_tables import LakeTables, gold
@@ -65,7 +65,10 @@ def guarded(stack: Settings, key: rsa.RSAPrivateKey, tmp_path_factory: pytest.Te
     }
     (folder / "config").mkdir()
     (folder / "config" / "application.properties").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-    command = [str(server.java()), "-Xmx256m", "-XX:TieredStopAtLevel=1", "-jar", str(program("nessie.jar"))]
+    archive = SERVERS / "nessie.jsa"
+    shared = [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"] if archive.is_file() else []
+    quick = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *shared]  # as the stack starts it
+    command = [str(server.java()), *quick, "-jar", str(program("nessie.jar"))]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment(folder), stdout=log, stderr=log)
     try:

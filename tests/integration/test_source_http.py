@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
+from types import ModuleType
 
 import pytest
 
-from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion import contract_delivery
+from medallion.errors import ContractError, InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion.settings import Source
+from medallion.sources import asking, kinds
+from medallion.sources.fetch import fetch
 from tests.asking import Port
 from tests.source_servers import PASSWORD, USER, HttpSource, Reply
 
@@ -188,3 +195,28 @@ def test_a_failed_run_s_delivery_is_used_by_the_next(port: Port, serve: Callable
     assert port.run("readings", day).state == "merged"
     assert [uri for uri in port.lying("readings") if f"{day:%Y/%m/%d}" in uri] == lies
     assert json.loads(port.lake.store.get(lies[0])) == json.loads(data)
+
+
+def test_a_new_kind_is_a_module_and_one_line(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch_cards(asked: asking.Asked) -> Iterator[asking.Parcel]:
+        yield asking.Parcel("card.json", document("9"), "application/json", f"{asked.source.url}/{asked.path('')}")
+
+    module = ModuleType("a_module_of_postcards")
+    module.fetch = fetch_cards  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(kinds.KINDS, "postcard", kinds.Kind(module.__name__, address="street"))  # type: ignore[arg-type]
+
+    def refuse(place: str, problem: str, hint: str) -> ContractError:
+        return ContractError(f"{place}: {problem}", hint=hint)
+
+    source = {"kind": "postcard", "endpoint": "box", "street": "Quay {year}"}
+    said = {"format": "json", "path": "domain=port/cards/{year}/{month}/{day}/", "expected": "daily", "source": source}
+    contract = replace(port.contract("readings"), delivery=contract_delivery.read(said | {"records": "data.readings"}, refuse))
+    day = next(DAYS)
+    notes = fetch(port.lake.store, {"box": Source(url="post://box")}, contract, day, [], port.lake.spark)
+    uri = f"s3://bronze-external/domain=port/cards/{day:%Y/%m/%d}/card.json"
+    assert notes == [f"bronze.port.readings: post://box/Quay {day:%Y}: {len(document('9'))} bytes fetched into {uri}"]
+    assert port.lake.store.get(uri) == document("9")
+    for wrong, told in (({"kind": "pigeon"}, "'pigeon' is unknown"), ({"path": "/"}, "unknown key 'path'")):
+        with pytest.raises(ContractError, match=told):
+            contract_delivery.read(said | {"source": source | wrong}, refuse)
