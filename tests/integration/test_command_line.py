@@ -252,8 +252,8 @@ def test_a_run_that_is_outrun_is_4(
     ("name", "value", "told"),
     [
         ("NESSIE__URI", "http://127.0.0.1:1", "Nessie"),
-        ("S3__ENDPOINT", "http://127.0.0.1:1", "the object store at http://127.0.0.1:1 does not answer"),
-        ("S3__SECRET_KEY", "open-sesame", "refuses us"),
+        ("S3__ENDPOINT", "http://127.0.0.1:1", "the object store at http://127.0.0.1:1 does not"),
+        ("S3__SECRET_KEY", "open-sesame", "check the settings s3.access_key and s3.secret_key"),
         ("POSTGRES__PORT", "1", "PostgreSQL"),
     ],
 )

@@ -41,8 +41,8 @@ def test_each_keeps_its_own_customers_in_lake_and_warehouse(settings: Settings, 
     both = """SELECT r.customer, c.customer AS other FROM silver.retail.customers r
         LEFT JOIN silver.care.customers c USING (order_id) ORDER BY 1"""
     assert query.lake(settings, both).to_pylist() == [{"customer": "ann", "other": "cid"}, {"customer": "bob", "other": None}]
-    totals = """SELECT r.amount AS retail, c.amount AS care FROM gold.retail.daily_totals r
-        JOIN gold.care.daily_totals c ON r.ordered_on = c.ordered_on"""
-    for ask in (query.lake, query.warehouse):
-        (row,) = ask(settings, totals).to_pylist()
+    totals = """SELECT r.amount AS retail, c.amount AS care FROM {0}.retail.daily_totals r
+        JOIN {0}.care.daily_totals c ON r.ordered_on = c.ordered_on"""
+    for ask, place in ((query.lake, "gold"), (query.warehouse, settings.snowflake.database)):
+        (row,) = ask(settings, totals.format(place)).to_pylist()
         assert {name.lower(): str(value) for name, value in row.items()} == {"retail": "3.50", "care": "40.00"}
