@@ -9,6 +9,8 @@ PYTHON ?= python3
 ACTIVATE := . .venv/bin/activate
 # a missing DATE ends with exit code 2 and says so
 NEED_DATE = if [ -z "$(DATE)" ]; then echo "DATE is missing, for example: make $@ DATE=2013-01-05" >&2; exit 2; fi
+# DOMAIN=operations: of this domain alone, else of all
+OF_DOMAIN = $(if $(DOMAIN),--domain "$(DOMAIN)")
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,7 +19,7 @@ setup: ## Set everything up in .venv; again, only what changed
 	@"$(PYTHON)" scripts/setup.py
 
 demo: setup ## The whole pipeline on real data, published and proven
-	@$(ACTIVATE) && medallion demo
+	@$(ACTIVATE) && medallion demo $(OF_DOMAIN)
 
 test: setup ## All tests, in two processes, with real servers of their own
 	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests
@@ -55,19 +57,19 @@ doctor: setup ## Check what the stack needs
 	@$(ACTIVATE) && medallion doctor
 
 bronze: ## Ingest a day: make bronze DATE=2013-01-05
-	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/bronze_ingest.py --date "$(DATE)"
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/bronze_ingest.py --date "$(DATE)" $(OF_DOMAIN)
 
 silver: ## Refine a day: make silver DATE=2013-01-05
-	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/silver_refine.py --date "$(DATE)"
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/silver_refine.py --date "$(DATE)" $(OF_DOMAIN)
 
 gold: ## Build a day's gold: make gold DATE=2013-01-05
-	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/gold_build.py --date "$(DATE)"
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/gold_build.py --date "$(DATE)" $(OF_DOMAIN)
 
 publish: ## Publish main: make publish DATE=2013-01-05
 	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/snowflake_publish.py --date "$(DATE)"
 
 run: ## All layers of a day as one run: make run DATE=2013-01-05
-	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/pipeline.py --date "$(DATE)"
+	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/pipeline.py --date "$(DATE)" $(OF_DOMAIN)
 
 # JupyterLab is no part of the environment: it is added here, and again when set-up has renewed that
 notebook: up ## Open the notebooks in JupyterLab, on loopback

@@ -307,8 +307,8 @@ def sql(
 
 
 @app.command()
-def demo() -> None:
+def demo(domain: Annotated[str | None, typer.Option(help="Only this built-in domain.")] = None) -> None:
     """The whole pipeline on real data: three days, a spoiled one, its correction, and the proof."""
     from medallion.demo import demo as play
 
-    play(load(), terminal.reporter())
+    play(load(), terminal.reporter(), domain)

@@ -15,7 +15,6 @@ Severity = Literal["error", "warning"]
 Format = Literal["csv", "json", "parquet"]
 Arrives = Literal["daily", "initial", "increments"]
 PartitionTransform = Literal["identity", "year", "month", "day", "bucket", "truncate"]
-SourceKind = Literal["http", "ftp", "jdbc", "delta"]
 
 BRONZE_COLUMNS = {
     "_delivery": "string",
@@ -109,7 +108,7 @@ class Origin:
     the delivery has parts; or a table (jdbc, delta).
     """
 
-    kind: SourceKind
+    kind: str
     endpoint: str
     address: str
 

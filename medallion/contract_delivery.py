@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_args
 
-from medallion.contract import Arrives, Delivery, Format, Origin, SourceKind
+from medallion.contract import Arrives, Delivery, Format, Origin
 from medallion.errors import ContractError
+from medallion.sources.kinds import KINDS
 
 _PLACE = "customProperties.delivery"
 _KEYS = ("format", "compression", "records", "path", "expected", "nullText", "repeats", "parts", "source")
-_ADDRESS: dict[str, str] = {"http": "path", "ftp": "path", "jdbc": "table", "delta": "table"}
-_FORMAT_OF: dict[str, tuple[str, ...]] = {"jdbc": ("parquet",), "delta": ("parquet",)}
 _PARTS_OF_A_DATE = ("{year}", "{month}", "{day}")
 
 Refuse = Callable[[str, str, str], ContractError]
@@ -40,10 +39,11 @@ def read(value: Any, refuse: Refuse) -> Delivery:
     if parts and expected != "initial":
         raise refuse(f"{_PLACE}.parts", f"does not go with expected: {expected}", "only reference data comes in parts")
     source = _origin(value["source"], refuse) if "source" in value else None
-    if source and format_ not in _FORMAT_OF.get(source.kind, (format_,)):
+    if source and KINDS[source.kind].rows and format_ != "parquet":
         raise refuse(f"{_PLACE}.format", f"'{format_}' is not how {source.kind} is kept", "write parquet")
-    if expected == "increments" and not (source and source.kind == "delta"):
-        raise refuse(f"{_PLACE}.expected", "'increments' does not fit the source", "only delta sources bring increments")
+    if expected == "increments" and not (source and KINDS[source.kind].increments):
+        able = ", ".join(name for name, kind in KINDS.items() if kind.increments)
+        raise refuse(f"{_PLACE}.expected", "'increments' does not fit the source", f"only {able} sources bring increments")
     return Delivery(
         format=format_,
         compression=compression,
@@ -61,8 +61,8 @@ def _origin(value: Any, refuse: Refuse) -> Origin:
     place = f"{_PLACE}.source"
     if not isinstance(value, dict):
         raise refuse(place, f"{value!r} is no source", "write {kind: http, endpoint: …, path: …}")
-    kind = _one_of(value.get("kind"), get_args(SourceKind), f"{place}.kind", refuse)
-    address = _ADDRESS[kind]
+    kind = _one_of(value.get("kind"), tuple(KINDS), f"{place}.kind", refuse)
+    address = KINDS[kind].address
     _known(value, ("kind", "endpoint", address), place, refuse)
     for key in ("endpoint", address):
         if not isinstance(value.get(key), str) or not value[key]:

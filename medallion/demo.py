@@ -3,79 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from medallion import domain as domain_module
+from medallion.domain import Domains
 from medallion.errors import GateRefused, MedallionError
-from medallion.landing import land
+from medallion.landing import DATASETS, Landed, land
 from medallion.pipeline import Lake, Outcome, Request, execute
 from medallion.settings import Settings
 from medallion.terminal import show_table
 
 DAYS = (date(2013, 1, 1), date(2013, 1, 2), date(2013, 1, 3))
 SPOILED = date(2013, 1, 4)
+SPOILS = "operations"
+"""The domain whose delivery is damaged."""
 Report = Callable[[str], None]
 
 
-def demo(settings: Settings, report: Report) -> None:
+def demo(settings: Settings, report: Report, domain: str | None = None) -> None:
     """Play the demo on the embedded stack, starting it if need be.
 
-    Raises: MedallionError if the gate let the spoiled day pass, or lake and warehouse differ.
+    Args:
+        domain: only this one of the domains that come with medallion. Others have no part in it: it has
+            no deliveries for them. Without `operations` there is no spoiled day.
+
+    Raises: UsageError for another domain; MedallionError if the gate let the spoiled day pass, or lake
+        and warehouse differ.
     """
     from medallion.services import stack
 
+    everything = domain_module.load(settings)
+    domain_module.built_in(everything).select(domain=domain)
     report("1/6  the stack: PostgreSQL, MinIO, Nessie, a Snowflake endpoint")
     settings = stack.up(settings, lambda line: report(f"     {line}"))
     small = settings.model_copy(update={"spark": settings.spark.model_copy(update={"small": True})})
-    with Lake(small) as lake:
-
-        def inner(line: str) -> None:
-            report(f"     {line}")
-
-        outcomes: list[Outcome] = []
+    with Lake(small, domain_module.built_in(everything)) as lake:
+        show = _Show(lake, everything, domain, lambda line: report(f"     {line}"))
         for number, day in enumerate(DAYS, start=2):
             report(f"{number}/6  {day}: landing → bronze → silver → gold on a branch → gate → one commit → one transaction")
-            outcomes.append(_day(lake, day, inner))
-        report(f"5/6  {SPOILED}: damaged on purpose, then the true delivery")
-        outcomes.append(_spoiled_day(lake, inner))
+            show.day(day)
+        if domain in (None, SPOILS):
+            report(f"5/6  {SPOILED}: damaged on purpose, then the true delivery")
+            show.spoiled_day()
+        else:
+            report(f"5/6  {SPOILED}: left out, what is damaged on purpose is of {SPOILS}")
         report("6/6  reconcile: lake and warehouse, value by value")
-        _proof(lake, outcomes)
+        _proof(lake, show.outcomes, lake.domains.select(domain=domain))
 
 
-def _day(lake: Lake, day: date, report: Report) -> Outcome:
-    from medallion.job import publish_gold
+@dataclass
+class _Show:
+    """One performance: in a lake of the built-in domains; `everything` is published, as after any run."""
 
-    for landed in land(lake.settings, day, spark=lake.spark):
-        report(f"{landed.uri}: {landed.rows} rows, {landed.state}")
-    outcome = execute(lake, Request(day, publish=True), report)
-    publish_gold(lake, report)
-    return outcome
+    lake: Lake
+    everything: Domains
+    domain: str | None
+    report: Report
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def day(self, day: date) -> None:
+        from medallion.job import publish_gold
+
+        self._land(day)
+        self.outcomes.append(execute(self.lake, Request(day, domain=self.domain, publish=True), self.report))
+        publish_gold(self.lake, self.report, domains=self.everything)
+
+    def spoiled_day(self) -> None:
+        lake, report = self.lake, self.report
+        if lake.journal.merged(SPOILED):
+            report("the spoiled delivery was refused in an earlier demo (`medallion runs`); only news would be run")
+            return self.day(SPOILED)
+        main = lake.nessie.reference("main").hash
+        self._land(SPOILED, spoiled=True)
+        try:
+            execute(lake, Request(SPOILED, domain=self.domain), report)
+        except GateRefused as refusal:
+            for line in str(refusal).splitlines():
+                report(line[:220])
+        else:
+            raise MedallionError("the gate let the spoiled day pass", hint="that is a defect of medallion; please report it")
+        if (now := lake.nessie.reference("main").hash) != main:
+            raise MedallionError(f"main moved from {main} to {now} though the gate refused", hint="please report it")
+        report(f"main is still at {main[:12]}, the warehouse still shows {DAYS[-1]}")
+        return self.day(SPOILED)
+
+    def _land(self, day: date, *, spoiled: bool = False) -> None:
+        wanted = [d for d in DATASETS if self.domain in (None, d.split(".")[1])]
+        landed: list[Landed] = []
+        for dataset in wanted:
+            landed += land(self.lake.settings, day, spoiled=spoiled, only=dataset, spark=self.lake.spark)
+        for one in landed:
+            self.report(f"{one.uri}: {one.rows} rows, {one.state}" + (", damaged" if spoiled else ""))
 
 
-def _spoiled_day(lake: Lake, report: Report) -> Outcome:
-    if lake.journal.merged(SPOILED):
-        report("the spoiled delivery was refused in an earlier demo (`medallion runs`); only news would be run")
-        return _day(lake, SPOILED, report)
-    main = lake.nessie.reference("main").hash
-    for landed in land(lake.settings, SPOILED, spoiled=True, spark=lake.spark):
-        report(f"{landed.uri}: {landed.rows} rows, {landed.state}, damaged")
-    try:
-        execute(lake, Request(SPOILED), report)
-    except GateRefused as refusal:
-        for line in str(refusal).splitlines():
-            report(line[:220])
-    else:
-        raise MedallionError("the gate let the spoiled day pass", hint="that is a defect of medallion; please report it")
-    if (now := lake.nessie.reference("main").hash) != main:
-        raise MedallionError(f"main moved from {main} to {now} though the gate refused", hint="please report it")
-    report(f"main is still at {main[:12]}, the warehouse still shows {DAYS[-1]}")
-    return _day(lake, SPOILED, report)
-
-
-def _proof(lake: Lake, outcomes: list[Outcome]) -> None:
+def _proof(lake: Lake, outcomes: list[Outcome], datasets: tuple[str, ...]) -> None:
     from medallion.publish.reconcile import reconcile
 
-    agreements = {one.dataset: one for one in reconcile(lake.settings, lake.domains)}
+    shown = Domains({dataset: lake.domains.contracts[dataset] for dataset in datasets}, {})
+    agreements = {one.dataset: one for one in reconcile(lake.settings, shown)}
     summary: dict[str, dict[str, Any]] = {}
     for outcome in outcomes:
         for write in outcome.writes:
@@ -85,7 +112,7 @@ def _proof(lake: Lake, outcomes: list[Outcome]) -> None:
             for key in ("rows_in", "rows_out", "quarantined"):
                 row[key] += write[key]
             row["commit_on_main"] = (outcome.merged_hash or "")[:12]
-    for dataset in lake.domains.order:
+    for dataset in datasets:
         row = summary.setdefault(
             dataset, {"dataset": dataset, "rows_in": 0, "rows_out": 0, "quarantined": 0, "commit_on_main": "unchanged"}
         )
@@ -93,7 +120,7 @@ def _proof(lake: Lake, outcomes: list[Outcome]) -> None:
         row["rows_in_warehouse"] = found.warehouse_rows if found else None
         row["agreed"] = found.agreed if found else None
     columns = ("dataset", "rows_in", "rows_out", "quarantined", "commit_on_main", "rows_in_warehouse", "agreed")
-    show_table([summary[d] for d in lake.domains.order], columns)
+    show_table([summary[d] for d in datasets], columns)
     if all(not outcome.writes for outcome in outcomes):
         print("Nothing had to be changed: main and the warehouse held all of it.")
     if differing := [d for d, one in agreements.items() if not one.agreed]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from medallion import contract_file, domain_references
 from medallion.contract import LAYERS, Contract, Layer
-from medallion.domain_folders import CONTRACTS, Place, places
+from medallion.domain_folders import BUILT_IN, CONTRACTS, Place, places
 from medallion.errors import ContractError, UsageError
 from medallion.settings import Settings
 
@@ -116,6 +116,12 @@ class Domains:
             and (domain is None or self.contracts[d].domain == domain)
             and (dataset is None or d == dataset)
         )
+
+
+def built_in(domains: Domains) -> Domains:
+    """Those that come with medallion; they read nobody else's data."""
+    mine = {dataset: contract for dataset, contract in domains.contracts.items() if contract.path.parent.parent == BUILT_IN}
+    return Domains(mine, {dataset: made for dataset, made in domains.transforms.items() if dataset in mine})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from medallion.errors import InputError
 from medallion.terminal import guard, parse_date, reporter, reporter_beside_json, show_json, show_table
 
 if TYPE_CHECKING:
+    from medallion.domain import Domains
     from medallion.pipeline import Lake
 
 Report = Callable[[str], None]
@@ -102,15 +103,18 @@ def publish(at: str | None, as_json: bool, date: str | None = None) -> None:
         show_json(shown)
 
 
-def publish_gold(lake: Lake, report: Report, at: str | None = None) -> dict[str, Any]:
+def publish_gold(lake: Lake, report: Report, at: str | None = None, domains: Domains | None = None) -> dict[str, Any]:
     """Publish, and note which runs the warehouse shows from now on.
+
+    Args:
+        domains: whose gold, if not that of the lake's.
 
     Returns: what came of it, as JSON. Raises: as `medallion.publish.publication.publish`.
     """
     from medallion.publish import publication as publishing
     from medallion.recovery import mark_published
 
-    publication = publishing.publish(lake.settings, lake.domains, at=at, report=report, journal=lake.journal)
+    publication = publishing.publish(lake.settings, domains or lake.domains, at=at, report=report, journal=lake.journal)
     marked = mark_published(lake.nessie, lake.journal, publication.shown)
     return {
         "outcome": publication.outcome,

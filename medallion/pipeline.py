@@ -239,15 +239,16 @@ def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report
 
 
 def _fetch(lake: Lake, run: Run, contract: Contract, request: Request, held: list[Delivered]) -> list[str]:
-    """Ask the dataset's source: once for a date, unless told to ask again or nothing came of it."""
-    delivery, step = contract.delivery, f"fetch.{contract.dataset}"
+    """Ask the dataset's source: once for a date, unless told to ask again, nothing came of it, or a part may be missing."""
+    delivery, step, landing = contract.delivery, f"fetch.{contract.dataset}", f"land.{contract.dataset}"
     if delivery is None or delivery.source is None:
         return []
     once = delivery.expected != "increments" and not (request.refetch and run.retry_of is None)
-    if once and lake.journal.did(step, request.logical_date, run.retry_of):
+    if once and lake.journal.did(step, request.logical_date, run.retry_of) and not lake.journal.broke_off(landing):
         return []
     with lake.journal.step(run.id, step) as found, session.speaking_plainly():
-        found["notes"] = fetch(lake.store, lake.settings.sources, contract, request.logical_date, held, lake.spark)
+        parts = partial(lake.journal.step, run.id, landing)
+        found["notes"] = fetch(lake.store, lake.settings.sources, contract, request.logical_date, held, lake.spark, parts)
     notes: list[str] = found["notes"]
     return notes
 

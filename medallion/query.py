@@ -138,7 +138,7 @@ def _nodes(tree: Any) -> Iterator[Any]:
 def _catalog(settings: Settings, at: str) -> RestCatalog:
     """Nessie's REST catalog at a branch or hash."""
     from pyiceberg.catalog.rest import RestCatalog
-    from pyiceberg.exceptions import RESTError
+    from pyiceberg.exceptions import ForbiddenError, RESTError, UnauthorizedError
     from requests import RequestException
 
     s3 = settings.s3
@@ -156,13 +156,15 @@ def _catalog(settings: Settings, at: str) -> RestCatalog:
         properties["token"] = settings.nessie.token.get_secret_value()
     try:
         return RestCatalog("nessie", **properties)
+    except (UnauthorizedError, ForbiddenError) as error:
+        raise _refused(settings.nessie.iceberg_rest) from error
     except (RequestException, RESTError, OSError) as error:
         raise _down(settings, error) from error
 
 
 def _scan(catalog: RestCatalog, dataset: str, named: _Named, at: str) -> pa.RecordBatchReader:
     """The columns of a table that the query may need, as a stream. Raises: UsageError."""
-    from pyiceberg.exceptions import BadRequestError, NoSuchTableError, RESTError
+    from pyiceberg.exceptions import BadRequestError, ForbiddenError, NoSuchTableError, RESTError, UnauthorizedError
     from requests import RequestException
 
     try:
@@ -176,7 +178,11 @@ def _scan(catalog: RestCatalog, dataset: str, named: _Named, at: str) -> pa.Reco
         if "NoSuchReference" in str(error) or "not found" in str(error):
             raise UsageError(f"there is no branch or commit '{at}'", hint="`medallion branches` lists the branches") from error
         raise ServiceUnavailable(f"the catalog refuses {dataset} at {at}: {error}", hint="`medallion doctor`") from error
+    except (UnauthorizedError, ForbiddenError) as error:
+        raise _refused(catalog.properties["uri"]) from error
     except (RequestException, RESTError, OSError) as error:
+        if _no_right(error):
+            raise _refused_by_store(catalog.properties) from error
         raise ServiceUnavailable(
             f"{dataset} cannot be read: {error}",
             hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong",
@@ -203,6 +209,25 @@ def _down(settings: Settings, error: Exception) -> ServiceUnavailable:
         f"Nessie's REST endpoint at {settings.nessie.iceberg_rest} does not answer: {error}",
         hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong",
     )
+
+
+def _refused(uri: str) -> ServiceUnavailable:
+    return ServiceUnavailable(f"Nessie at {uri.removesuffix('/iceberg')} refuses us", hint="check the setting nessie.token")
+
+
+def _refused_by_store(properties: dict[str, str]) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"the object store at {properties.get('s3.endpoint') or 'AWS'} refuses us",
+        hint="check the settings s3.access_key and s3.secret_key",
+    )
+
+
+def _no_right(error: Exception) -> bool:
+    """Whether the object store knows our keys not, or gives them no right: pyarrow says so in words alone."""
+    return isinstance(error, PermissionError) or bool(_NO_RIGHT.search(str(error)))
+
+
+_NO_RIGHT = re.compile(r"AWS Error (ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_SIGNATURE)")
 
 
 # ── the warehouse ─────────────────────────────────────────────────────────────────────────────────

@@ -31,7 +31,7 @@ _COMMON = {
     "spark.sql.codegen.hugeMethodLimit": "8000",
 }
 
-
+_KEYS = "check the settings s3.access_key and s3.secret_key"
 _GONE = {
     "NessieServiceException": "Nessie",
     "HttpClientException": "Nessie",
@@ -41,6 +41,16 @@ _GONE = {
     "Answer from Java side is empty": "Spark's own JVM",
 }
 """Java classes (and one text of py4j) that mean that a server is gone or refuses us -> which."""
+_REFUSED = {
+    "NessieNotAuthorizedException": ("Nessie", "check the setting nessie.token"),
+    "NessieForbiddenException": ("Nessie", "check the setting nessie.token"),
+    "InvalidAccessKeyId": ("the object store", _KEYS),
+    "SignatureDoesNotMatch": ("the object store", _KEYS),
+    "The request signature we calculated does not match": ("the object store", _KEYS),
+    "The Access Key Id you provided does not exist": ("the object store", _KEYS),
+    "Status Code: 403": ("the object store", _KEYS),
+}
+"""Java classes (and texts of the object store) that mean that a server refuses us -> which, and what to do."""
 SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
@@ -154,6 +164,9 @@ def speaking_plainly() -> Iterator[None]:
     try:
         yield
     except (Py4JError, PySparkException) as error:
+        for sign, (who, hint) in _REFUSED.items():
+            if sign in str(error):
+                raise ServiceUnavailable(f"{who} refuses us while Spark is at work ({sign})", hint=hint) from error
         for sign, who in _GONE.items():
             if sign in str(error):
                 raise ServiceUnavailable(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from medallion.errors import SettingsError
@@ -262,6 +262,29 @@ def _snowflake_overrides() -> dict[str, Any]:
     return values
 
 
+def _below_environment(values: dict[str, Any], stack: dict[str, Any]) -> dict[str, Any]:
+    """What `Settings` lays the environment over: the stack's values over others. Of a source whose address
+    the environment has, the stack's secret is left out: it is not to be sent elsewhere."""
+    told = EnvSettingsSource(Settings)().get("sources") or {}
+    elsewhere = {name for name, each in told.items() if isinstance(each, dict) and "url" in each}
+    if "sources" in stack:
+        stack = stack | {"sources": {name: each for name, each in stack["sources"].items() if name not in elsewhere}}
+    values = _merge(values, stack)
+    overrides = _snowflake_overrides()
+    return _merge(values, {"snowflake": overrides}) if overrides else values
+
+
+def over(settings: Settings, stack: dict[str, dict[str, Any]]) -> Settings:
+    """Settings with a running stack's values over them, and the environment's over those.
+
+    Args:
+        stack: part -> its values, as `stack.json` has them.
+    """
+    parts = {name: part for name, part in settings.model_dump().items() if name in stack}
+    found = Settings(**_below_environment(parts, stack))
+    return settings.model_copy(update={name: getattr(found, name) for name in stack})
+
+
 @cache
 def load() -> Settings:
     """Read all settings once.
@@ -276,12 +299,9 @@ def load() -> Settings:
     values["home"] = home.expanduser().resolve()
     values["profile"] = profile
     stack_file = values["home"] / "stack.json"
-    if profile == "embedded" and stack_file.is_file():
-        values = _merge(values, _read_stack(stack_file))
-    if overrides := _snowflake_overrides():
-        values = _merge(values, {"snowflake": overrides})
+    stack = _read_stack(stack_file) if profile == "embedded" and stack_file.is_file() else {}
     try:
-        return Settings(**values)
+        return Settings(**_below_environment(values, stack))
     except UnreadableVariable as error:
         raise SettingsError(
             f"the environment holds no readable value: {error}",

@@ -19,6 +19,7 @@ from medallion import domain, query
 from medallion.contract import Contract
 from medallion.domain import Domains
 from medallion.errors import MedallionError
+from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.history import Delivered, deliveries
 from medallion.lakehouse.nessie import MAIN
 from medallion.pipeline import Lake, Outcome, Request, execute
@@ -164,5 +165,6 @@ class Port:
 def port(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
     """The domain, with its tables on main."""
     port = Port(stack, write(tmp_path_factory.mktemp("domains") / "port"))
-    with port.lake:
+    with port.lake as lake:
+        ensure_tables(lake.settings, lake.nessie, lake.journal, lake.domains.contracts.values())
         yield port

@@ -26,11 +26,12 @@ USER, PASSWORD = "reader", "sesame"
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `cut`: the connection ends before the body does; `hang`: no answer while the server runs."""
+    """One answer. `cut`: the connection ends before the body does; `hang`: no answer while the server runs;
+    `stall`: the body begins, and nothing more comes while the server runs."""
 
     status: int = 200
     body: bytes = b""
-    how: Literal["whole", "cut", "hang", "close"] = "whole"
+    how: Literal["whole", "cut", "hang", "stall", "close"] = "whole"
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -57,12 +58,14 @@ class HttpSource:
                 if reply.how in ("hang", "close"):
                     return
                 self.send_response(reply.status)
-                length = len(reply.body) + (1000 if reply.how == "cut" else 0)
+                length = len(reply.body) + (1000 if reply.how in ("cut", "stall") else 0)
                 usual = {"Content-Type": "application/json", "Content-Length": str(length), "Connection": "close"}
                 for name, value in (usual | reply.headers).items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(reply.body)
+                if reply.how == "stall":
+                    source._over.wait()
 
             def log_message(self, format: str, *args: Any) -> None: ...
 
@@ -80,12 +83,15 @@ class HttpSource:
 
 
 class FtpSource:
-    """Serves a folder, read only. `asked` are the files that were asked for."""
+    """Serves a folder, read only. `asked` are the files that were asked for; it greets in Latin-1.
+
+    `silent`: where it would die, it says nothing more instead.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
         self.dies_after: int | None = None
-        self.dies_once = False
+        self.dies_once = self.silent = False
         self.last_words = ""
         source = self
 
@@ -97,6 +103,8 @@ class FtpSource:
                 if source.dies_after is not None and self.sent >= source.dies_after:
                     if source.dies_once:
                         source.dies_after = None
+                    if source.silent:
+                        return 0
                     if source.last_words:
                         self._resp = (source.last_words, logging.debug)
                     else:
@@ -113,6 +121,8 @@ class FtpSource:
             authorizer = users
             dtp_handler = Transfer
             use_sendfile = False
+            encoding = "latin-1"
+            banner = "Grüße aus dem Archiv"
             auth_failed_timeout = 0
 
             def ftp_RETR(self, file: str) -> Any:

@@ -201,6 +201,11 @@ class Journal:
             )
         )
 
+    def broke_off(self, step: str) -> bool:
+        """Whether the newest attempt of a step, by any run, has failed or not ended."""
+        newest = self._all("SELECT outcome FROM ops.steps WHERE name = %s ORDER BY step_id DESC LIMIT 1", (step,))
+        return bool(newest) and newest[0]["outcome"] != "done"
+
     # ── locks ─────────────────────────────────────────────────────────────────────────────────
     def hold(self, run_id: str) -> bool:
         """Take a run's lock, without waiting. Returns: whether nobody else works on it."""

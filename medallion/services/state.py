@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medallion.errors import ServiceUnavailable, SettingsError
-from medallion.settings import Settings, Source
+from medallion.settings import Settings, over
 
 _ENDPOINTS = ("weather_service", "price_archive", "aircraft_registry")
 """The demo's sources that ask for a password."""
@@ -97,12 +97,8 @@ class State:
         }
 
     def applied_to(self, settings: Settings) -> Settings:
-        """The settings with this stack's addresses and secrets."""
-        mine = self.settings()
-        sources = settings.sources | {name: Source.model_validate(value) for name, value in mine.pop("sources").items()}
-        parts = {name: getattr(settings, name) for name in mine}
-        changed = {name: type(part).model_validate(part.model_dump() | mine[name]) for name, part in parts.items()}
-        return settings.model_copy(update=changed | {"sources": sources})
+        """The settings with this stack's addresses and secrets, and the environment's over them, as `load` has them."""
+        return over(settings, self.settings())
 
     def save(self) -> None:
         """Write the file anew, whole or not at all."""

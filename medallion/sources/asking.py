@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import date
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import tenacity
 
-from medallion.contract import Contract, Origin
+from medallion.contract import Contract, Origin, date_fields
 from medallion.errors import MedallionError, ServiceUnavailable, SettingsError
 from medallion.settings import Source
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -28,6 +34,48 @@ class Parcel:
     uri: str
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a source is asked for: the delivery of a dataset for a date.
+
+    `last` is the newest version that is held, -1 for none; it counts where increments are expected.
+    `session` gives a Spark session, for the kinds that need one.
+    """
+
+    source: Source
+    contract: Contract
+    origin: Origin
+    when: date
+    last: int
+    session: Callable[[], SparkSession]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The files that make up the delivery; one, of any name, where the contract lists none."""
+        delivery = self.contract.delivery
+        return (delivery.parts if delivery else ()) or ("",)
+
+    @property
+    def increments(self) -> bool:
+        """Whether only what is new is asked for."""
+        return self.contract.delivery is not None and self.contract.delivery.expected == "increments"
+
+    def path(self, part: str) -> str:
+        """The contract's address, with the date and the part put in."""
+        return self.origin.address.format(**date_fields(self.when), part=part)
+
+
+class Fetcher(Protocol):
+    """What the module of each kind has as `fetch`.
+
+    Yields: the parcels of the delivery, none where nothing is new; each whole.
+    Raises: ServiceUnavailable after the last attempt if the source does not answer, at once if it
+        refuses us; InputError for what it does not have; SettingsError for an address it cannot have.
+    """
+
+    def __call__(self, asked: Asked) -> Iterator[Parcel]: ...
+
+
 def endpoint(sources: dict[str, Source], contract: Contract, origin: Origin) -> Source:
     """The settings of the endpoint that a contract names. Raises: SettingsError if there are none."""
     if origin.endpoint not in sources:
@@ -40,19 +88,38 @@ def endpoint(sources: dict[str, Source], contract: Contract, origin: Origin) -> 
 
 
 def address(source: Source, origin: Origin, schemes: tuple[str, ...], example: str) -> SplitResult:
-    """An endpoint's URL in its pieces. Raises: SettingsError if it is of another kind, or holds a secret."""
-    pieces = urlsplit(source.url)
-    if pieces.scheme not in schemes or not pieces.hostname:
-        raise SettingsError(
-            f"sources.{origin.endpoint}.url is no address of kind {origin.kind}: '{source.url.rpartition('@')[2]}'",
-            hint=f"write {example}",
-        )
+    """An endpoint's URL in its pieces.
+
+    Raises: SettingsError if it is of another kind, has no host or port that can be, or holds a secret.
+    """
+    place = f"sources.{origin.endpoint}.url"
+    shown = source.url.rpartition("@")[2]
+    try:
+        pieces = urlsplit(source.url)
+        host, port = pieces.hostname or "", pieces.port
+        _check_host(host, pieces.netloc)
+    except ValueError as error:  # a port that is no number or too great, a bracket that is not closed, …
+        raise SettingsError(f"{place} is no address: '{shown}': {error}", hint=f"write {example}") from error
+    if pieces.scheme not in schemes or not host or port == 0:
+        raise SettingsError(f"{place} is no address of kind {origin.kind}: '{shown}'", hint=f"write {example}")
     if "@" in pieces.netloc:
         raise SettingsError(
-            f"sources.{origin.endpoint}.url holds a user or password, which addresses show to everybody",
+            f"{place} holds a user or password, which addresses show to everybody",
             hint=f"set sources.{origin.endpoint}.user and .password instead",
         )
     return pieces
+
+
+def _check_host(host: str, netloc: str) -> None:
+    """Raises: ValueError for what is no IP address and can be the name of no host (RFC 1123, RFC 5891)."""
+    if "[" in netloc:
+        ipaddress.IPv6Address(host)
+        if not re.search(r"\](:\d*)?$", netloc):
+            raise ValueError("after ] comes the port")
+    elif not host.isprintable() or set(host) & set(" \"#$%&'()*+,;<=>?@[\\]^`{|}~"):
+        raise ValueError(f"'{host}' is the name of no host")
+    else:
+        host.encode("idna")  # a UnicodeError is a ValueError
 
 
 def patiently(source: Source, attempt: Callable[[], Answer]) -> Answer:

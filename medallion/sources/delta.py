@@ -21,7 +21,7 @@ from medallion.errors import InputError, SettingsError
 from medallion.session import silent
 from medallion.settings import Source
 from medallion.sources import increments
-from medallion.sources.asking import Parcel, patiently, unreachable
+from medallion.sources.asking import Asked, Parcel, patiently, unreachable
 from medallion.sources.java_causes import causes, first_line
 from medallion.sources.parquet_format import to_bytes
 
@@ -37,18 +37,23 @@ _GONE = ("FILE_NOT_EXIST", "DELTA_VERSION_NOT_FOUND", "DELTA_VERSIONS_NOT_CONTIG
 _INSTEAD = "`expected: initial` in the contract takes the whole table each time instead"
 
 
-def extract(source: Source, contract: Contract, origin: Origin, last: int, session: Session) -> Iterator[Parcel]:
-    """Extract the rows that came after a version.
+def fetch(asked: Asked) -> Iterator[Parcel]:
+    """What is new where increments are expected, else the whole table. Raises: as `extract`."""
+    if asked.increments:
+        yield from extract(asked)
+    else:
+        yield whole(asked)
 
-    Args:
-        last: the newest version that is held; -1 for none.
-        session: called only if a newer version touched rows.
+
+def extract(asked: Asked) -> Iterator[Parcel]:
+    """Extract the rows that came after the version that is held; a session starts only if there are any.
+
     Returns: nothing, or one Parquet file with the contract's columns, ordered by all of them.
     Raises: InputError if the table or a version is gone (vacuumed), the table was made anew, records no
         change data, lacks a column, or rows were changed or deleted, which increments cannot say;
         ServiceUnavailable if its folder cannot be reached; SettingsError for a folder of an unknown kind.
     """
-    table = patiently(source, lambda: _look(source, contract, origin))
+    table, last = _found(asked), asked.last
     if table.newest < last:
         problem = f"its newest version is {table.newest}, and {last} is held: it was made anew"
         raise table.refuse(problem, f"give the new table another name, and a dataset of its own; {_INSTEAD}")
@@ -67,16 +72,16 @@ def extract(source: Source, contract: Contract, origin: Origin, last: int, sessi
             raise table.refuse(what, f"increments only add; {_INSTEAD}")
         return table.rows(rows)
 
-    data = table.reading(session, read, span)
+    data = table.reading(asked.session, read, span)
     if data.num_rows:
         yield table.parcel(increments.name(last + 1, table.newest), data)
 
 
-def whole(source: Source, contract: Contract, origin: Origin, session: Session) -> Parcel:
+def whole(asked: Asked) -> Parcel:
     """Extract all rows of the newest version, as `<table>.parquet`. Raises: as `extract`."""
-    table = patiently(source, lambda: _look(source, contract, origin))
-    data = table.reading(session, lambda spark: table.rows(table.at(spark, table.newest)), f"version {table.newest}")
-    return table.parcel(f"{origin.address.rpartition('/')[2]}.parquet", data)
+    table = _found(asked)
+    data = table.reading(asked.session, lambda spark: table.rows(table.at(spark, table.newest)), f"version {table.newest}")
+    return table.parcel(f"{asked.origin.address.rpartition('/')[2]}.parquet", data)
 
 
 @dataclass(frozen=True)
@@ -149,16 +154,23 @@ class _Table:
         return Parcel(name, to_bytes(data), "application/vnd.apache.parquet", f"{self.uri}@{self.newest}")
 
 
+def _found(asked: Asked) -> _Table:
+    return patiently(asked.source, lambda: _look(asked.source, asked.contract, asked.origin))
+
+
 def _look(source: Source, contract: Contract, origin: Origin) -> _Table:
     """Find the table and its newest version, by the names in its log."""
-    uri = f"{source.url.rstrip('/')}/{origin.address}"
+    root = source.url.rstrip("/")
+    uri = f"{root}/{origin.address}"
     try:
         files, path = fsspec.core.url_to_fs(uri)
         log = f"{path}/_delta_log"
         found = [_COMMIT.fullmatch(str(one).rpartition("/")[2]) for one in files.ls(log, detail=False)]
     except (ImportError, ValueError) as error:
         raise SettingsError(f"sources.{origin.endpoint}.url: {error}", hint="write the folder that holds the tables") from error
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not _is_there(files, root):  # not mounted, perhaps
+            raise unreachable(contract, root, "the folder that holds the tables is not there") from error
         found = []
     except OSError as error:
         raise unreachable(contract, uri, error) from error
@@ -166,3 +178,8 @@ def _look(source: Source, contract: Contract, origin: Origin) -> _Table:
     if table.newest < 0:
         raise table.refuse("there is no Delta table", "is the contract's `table` right, and the setting of its endpoint?")
     return table
+
+
+def _is_there(files: Any, root: str) -> bool:
+    """Whether a folder of a file system is there. In an object store, which has no folders, every one is."""
+    return "file" not in files.protocol or bool(files.isdir(files._strip_protocol(root)))

@@ -1,25 +1,30 @@
 """Ask the source that a contract names for a delivery, and lay what it gives into the bucket.
 
 What a source gives is held in memory until all of it is there, in all its parts, and has been read
-once: then it is put into the bucket, a part an object. So nothing is half landed, and what lies there
-can be read.
+once: then it is put into the bucket, a part an object. So a source that dies in the middle lands
+nothing, and what lies there can be read. A store has no transaction over objects: if it dies between
+two parts, or we do, one of them lies there. That run has not looked into the bucket yet and fails; to
+put several parts is a step of the journal, and while the newest one has not ended well, a run asks
+again before it looks there, whatever was asked for its date before. So `main` never gets half.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medallion.contract import Contract, Delivery, Origin
+from medallion.contract import Contract
 from medallion.lakehouse.history import Delivered
 from medallion.lakehouse.store import Store
 from medallion.settings import Source
-from medallion.sources import delta, ftp, http, increments, jdbc
-from medallion.sources.asking import Parcel, endpoint
+from medallion.sources import increments
+from medallion.sources.asking import Asked, endpoint
 from medallion.sources.formats import delivery_of, parse
 from medallion.sources.inbox import objects
+from medallion.sources.kinds import KINDS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,13 +33,20 @@ Session = Callable[[], "SparkSession"]
 
 
 def fetch(
-    store: Store, sources: dict[str, Source], contract: Contract, logical_date: date, held: list[Delivered], session: Session
+    store: Store,
+    sources: dict[str, Source],
+    contract: Contract,
+    logical_date: date,
+    held: list[Delivered],
+    session: Session,
+    landing: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> list[str]:
     """Fetch what a dataset's source has for a date.
 
     Args:
         held: what bronze holds of the dataset.
         session: gives a Spark session, for the kinds that need one.
+        landing: entered while several parts are put, one after the other.
     Returns: what happened, for people. Raises: SettingsError if the endpoint is not set;
         ServiceUnavailable if the source does not answer or refuses us; InputError for what it does
         not have or what cannot be read.
@@ -45,7 +57,7 @@ def fetch(
     source = endpoint(sources, contract, delivery.source)
     last = _last(store, contract, logical_date, held) if delivery.expected == "increments" else increments.NONE
     notes, whole = [], []
-    for parcel in _parcels(source, contract, delivery, delivery.source, logical_date, last, session):
+    for parcel in KINDS[delivery.source.kind].fetch(Asked(source, contract, delivery.source, logical_date, last, session)):
         sha256 = hashlib.sha256(parcel.data).hexdigest()
         before = max((d for d in held if d.name == parcel.name and d.logical_date <= logical_date), default=None)
         if before and before.sha256 == sha256:
@@ -53,28 +65,13 @@ def fetch(
             continue
         parse(contract, Delivered(logical_date, "", parcel.uri, sha256), parcel.data)
         whole.append(parcel)
-    for parcel in whole:  # only now, so that all parts are there or none
-        uri = f"s3://{contract.bucket}/{delivery.folder(logical_date)}{parcel.name}"
-        if not _lies_there(store, contract, uri, parcel.data):
-            store.put(uri, parcel.data, parcel.content_type)
-        notes.append(f"{contract.dataset}: {parcel.uri}: {len(parcel.data)} bytes fetched into {uri}")
+    with landing() if len(whole) > 1 else nullcontext():
+        for parcel in whole:  # only now that all of it is here
+            uri = f"s3://{contract.bucket}/{delivery.folder(logical_date)}{parcel.name}"
+            if not _lies_there(store, contract, uri, parcel.data):
+                store.put(uri, parcel.data, parcel.content_type)
+            notes.append(f"{contract.dataset}: {parcel.uri}: {len(parcel.data)} bytes fetched into {uri}")
     return notes
-
-
-def _parcels(
-    source: Source, contract: Contract, delivery: Delivery, origin: Origin, when: date, last: int, session: Session
-) -> Iterator[Parcel]:
-    match origin.kind:
-        case "http":
-            yield from (http.get(source, contract, origin, when, part) for part in delivery.parts or ("",))
-        case "ftp":
-            yield from (ftp.get(source, contract, origin, when, part) for part in delivery.parts or ("",))
-        case "jdbc":
-            yield jdbc.extract(source, contract, origin, session)
-        case "delta" if delivery.expected == "increments":
-            yield from delta.extract(source, contract, origin, last, session)
-        case "delta":
-            yield delta.whole(source, contract, origin, session)
 
 
 def _last(store: Store, contract: Contract, logical_date: date, held: list[Delivered]) -> int:

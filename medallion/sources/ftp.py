@@ -8,24 +8,32 @@ from __future__ import annotations
 import ftplib
 import posixpath
 import ssl
+from collections.abc import Iterator
 from contextlib import closing, suppress
-from datetime import date
 
-from medallion.contract import Contract, Origin, date_fields
 from medallion.errors import InputError
 from medallion.settings import Source
-from medallion.sources.asking import Denied, Parcel, address, patiently, unreachable
+from medallion.sources.asking import Asked, Denied, Parcel, address, patiently, unreachable
+
+_ENCODING = "latin-1"
+"""Of what the server says: RFC 959 has ASCII, RFC 2640 UTF-8, old servers their own. Any byte can be read."""
 
 
-def get(source: Source, contract: Contract, origin: Origin, when: date, part: str = "") -> Parcel:
+def fetch(asked: Asked) -> Iterator[Parcel]:
+    """The files of a date, one after the other. Raises: as `get`."""
+    return (get(asked, part) for part in asked.parts)
+
+
+def get(asked: Asked, part: str = "") -> Parcel:
     """Get the file of a date, in one passive transfer.
 
     Raises: ServiceUnavailable after the last of `source.tries` attempts (no answer, cut off, a passing
         refusal), at once if the login is refused; InputError if the server does not have the file;
         SettingsError for a URL that is not FTP's.
     """
+    source, contract, origin = asked.source, asked.contract, asked.origin
     server = address(source, origin, ("ftp", "ftps"), "ftp://host:port")
-    path = posixpath.join("/", server.path.lstrip("/"), origin.address.format(**date_fields(when), part=part).lstrip("/"))
+    path = posixpath.join("/", server.path.lstrip("/"), asked.path(part).lstrip("/"))
     uri = f"{server.scheme}://{server.hostname}:{server.port or ftplib.FTP_PORT}{path}"
 
     def attempt() -> Parcel:
@@ -54,8 +62,8 @@ class _RefusedError(Exception):
 
 def _connection(source: Source, scheme: str) -> ftplib.FTP:
     if scheme == "ftps":
-        return ftplib.FTP_TLS(timeout=source.timeout_s, context=ssl.create_default_context())
-    return ftplib.FTP(timeout=source.timeout_s)
+        return ftplib.FTP_TLS(timeout=source.timeout_s, context=ssl.create_default_context(), encoding=_ENCODING)
+    return ftplib.FTP(timeout=source.timeout_s, encoding=_ENCODING)
 
 
 def _file(ftp: ftplib.FTP, source: Source, path: str) -> bytes:

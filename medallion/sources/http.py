@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import posixpath
-from datetime import date
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import httpx
 
-from medallion.contract import Contract, Origin, date_fields
+from medallion.contract import Contract
 from medallion.errors import InputError
-from medallion.settings import Source
-from medallion.sources.asking import Denied, Parcel, address, patiently, unreachable
+from medallion.sources.asking import Asked, Denied, Parcel, address, patiently, unreachable
 
 _MAY_PASS = {408, 425, 429}
 
 
-def get(source: Source, contract: Contract, origin: Origin, when: date, part: str = "") -> Parcel:
+def fetch(asked: Asked) -> Iterator[Parcel]:
+    """The documents of a date, one after the other. Raises: as `get`."""
+    return (get(asked, part) for part in asked.parts)
+
+
+def get(asked: Asked, part: str = "") -> Parcel:
     """Get the document of a date.
 
     Returns: the body as the server holds it (no compression is asked for), named after the part, else
@@ -25,9 +29,9 @@ def get(source: Source, contract: Contract, origin: Origin, when: date, part: st
         429, 5xx), at once if we are refused (401, 403); InputError for any other answer than 200;
         SettingsError for a URL that is not HTTP's.
     """
+    source, contract, origin = asked.source, asked.contract, asked.origin
     address(source, origin, ("http", "https"), "https://host")
-    path = origin.address.format(**date_fields(when), part=part)
-    url = f"{source.url.rstrip('/')}/{path.lstrip('/')}"
+    url = f"{source.url.rstrip('/')}/{asked.path(part).lstrip('/')}"
     secret = (source.user, source.password.get_secret_value()) if source.user and source.password else None
 
     def attempt() -> Parcel:

@@ -128,12 +128,20 @@ def _note_extra(contract: Contract, arrival: Arrival, found: Found) -> None:
 def _missing(contract: Contract, delivery: Delivery, logical_date: date, parts: list[str]) -> InputError:
     where = f"s3://{contract.bucket}/{delivery.folder(logical_date)}"
     what = f"no delivery of {', '.join(parts)}" if parts else "no delivery"
+    if delivery.source:  # it was asked for before, or this run would have asked; nobody delivers it
+        again = (
+            f"what its source '{delivery.source.endpoint}' gave is no longer there; ask it again: "
+            f"`medallion run --date {logical_date} --dataset {contract.dataset} --refetch`"
+        )
+    else:
+        again = (
+            f"ask its owner for the file, `medallion deliver {contract.dataset} FILE --date {logical_date}`, and run again; with "
+            f"the demo's data: `medallion landing --date {logical_date if delivery.expected == 'daily' else '2013-01-01'}`"
+        )
     return InputError(
         f"{contract.dataset}: {what} for {logical_date}: nothing lies in {where}"
         + ("" if delivery.expected == "daily" else " nor in that of any earlier day"),
-        hint=f"ask its owner for the file, `medallion deliver {contract.dataset} FILE --date {logical_date}`, and run again; "
-        "with the demo's data: "
-        f"`medallion landing --date {logical_date if delivery.expected == 'daily' else '2013-01-01'}`",
+        hint=again,
         dataset=contract.dataset,
     )
 

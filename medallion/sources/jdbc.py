@@ -6,19 +6,15 @@ of one moment, and the same rows are the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from medallion.contract import Contract, Origin
 from medallion.errors import InputError, MedallionError, SettingsError
 from medallion.session import silent
 from medallion.settings import Source
-from medallion.sources.asking import Denied, Parcel, patiently, unreachable
+from medallion.sources.asking import Asked, Denied, Parcel, patiently, unreachable
 from medallion.sources.java_causes import causes, first_line
 from medallion.sources.parquet_format import to_bytes
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 _REFUSED = ("08004", "28", "42501")
 _MAY_PASS = ("08", "40", "53", "55", "57", "58")
@@ -26,7 +22,12 @@ _MAY_PASS = ("08", "40", "53", "55", "57", "58")
 no room, a lock, an operator's or a time limit's intervention, trouble of the system."""
 
 
-def extract(source: Source, contract: Contract, origin: Origin, session: Callable[[], SparkSession]) -> Parcel:
+def fetch(asked: Asked) -> Iterator[Parcel]:
+    """The table's rows as they are now, whatever the date. Raises: as `extract`."""
+    yield extract(asked)
+
+
+def extract(asked: Asked) -> Parcel:
     """Extract the table's rows.
 
     Returns: the rows as a Parquet file `<table>.parquet`, ordered by the contract's key, then by all columns.
@@ -37,6 +38,7 @@ def extract(source: Source, contract: Contract, origin: Origin, session: Callabl
     from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
+    source, contract, origin = asked.source, asked.contract, asked.origin
     if not source.url.startswith("jdbc:"):
         raise SettingsError(f"sources.{origin.endpoint}.url: '{source.url}' is no JDBC address", hint="write jdbc:postgresql://…")
     uri = f"{source.url.partition('?')[0]}/{origin.address}"
@@ -46,7 +48,7 @@ def extract(source: Source, contract: Contract, origin: Origin, session: Callabl
     options = _options(source, origin)
 
     def attempt() -> Parcel:
-        spark = session()
+        spark = asked.session()
         with silent(spark):
             try:
                 table = spark.read.format("jdbc").options(**options).load()

@@ -15,7 +15,7 @@ import pytest
 
 from medallion.services import stack as services
 from medallion.settings import ROOT, load
-from tests import independent, independent_finance, independent_sales, other_engines
+from tests import independent, independent_finance, independent_sales, other_engines, small_domain
 from tests.conftest import new_home
 from tests.shown import assert_shown
 
@@ -101,11 +101,17 @@ def test_other_engines_read_every_gold_table_as_spark_does(first: str, environme
         assert other_engines.differing(read(settings, expected, tmp_path), expected) == []
 
 
-def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str, str]) -> None:
+def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str, str], tmp_path: Path) -> None:
+    """Also with a domain of one's own, for which it has no deliveries; and of one domain alone."""
     before = sh("medallion branches --json main", environment)
-    again = sh("medallion demo", environment)
+    mine = environment | {"MEDALLION_DOMAINS": str(small_domain.write(tmp_path / "shop"))}
+    again = sh("medallion demo", mine)
     assert "Nothing had to be changed" in again
     assert again.count("nothing to do, main@") == 4
+    sales = sh("medallion demo --domain sales", mine)
+    assert (sales.count("nothing to do, main@"), "gold.sales.monthly_revenue" in sales) == (3, True)
+    assert "gold.operations." not in sales.partition("6/6")[2].partition("Worth trying")[0]
+    assert ".shop." not in again + sales
     assert sh("medallion branches --json main", environment) == before
 
 

@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.catalog.rest import RestCatalog
 
 from medallion import session
-from medallion.errors import GateRefused
+from medallion.errors import ConflictError, GateRefused
 from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN
 from medallion.lakehouse.table import io_properties
@@ -187,6 +187,29 @@ def test_what_is_no_blind_append_is_run_again(
     if meanwhile is _row_again:
         marked = shop.select("SELECT _logical_date, order_id FROM bronze.{}.orders WHERE _repeat = 'delivery'")
         assert marked == [(D1, "5")], "the run that came second saw the row of the first"
+
+
+def test_a_run_that_others_outrun_in_every_attempt_gives_up_and_leaves_nothing(
+    make_shop: MakeShop, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_shop()
+    shop.deliver(D1, "5,eve,10,", "6,fay,10,")
+    shop.meet(monkeypatch, lambda: _by_hand(shop), lambda: _by_hand(shop))
+    once = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 1})})
+    before = {reference.name for reference in shop.lake.nessie.references()}
+
+    with pytest.raises(ConflictError, match=rf"silver\.{shop.name}\.orders.* changed on main in each of 2 attempts") as given_up:
+        shop.run(D1, settings=once)
+
+    assert given_up.value.exit_code == 4
+    assert "runs.conflict_retries" in (given_up.value.hint or "")
+    last = shop.lake.journal.run(str(given_up.value.run))
+    first = shop.lake.journal.run(last["retry_of"])
+    assert [(run["state"], run["merged_hash"]) for run in (first, last)] == [("conflicted", None)] * 2
+    assert "in each of 2 attempts" in last["error"]
+    assert {reference.name for reference in shop.lake.nessie.references()} == before, "both branches are removed"
+    assert shop.totals() == []
+    assert shop.select("SELECT customer FROM silver.{}.orders") == [("zoe",), ("zoe",)], "main is as the others left it"
 
 
 def test_a_column_that_others_added_makes_it_run_again(make_shop: MakeShop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from medallion import cli, job
+from medallion import cli, job, pipeline
 from medallion.settings import ROOT, Settings, load
 from tests.shop import BRONZE, GOLD, GOOD, SILVER, Shop
 from tests.small_domain import csv
 
 pytest_plugins = ["tests.shop"]
 
-MERGED, PARTS, GIVEN_UP, NOTHING, REFUSED = (f"2020-06-0{n}" for n in range(1, 6))
+MERGED, PARTS, GIVEN_UP, NOTHING, REFUSED, OUTRUN, QUICKER, MADE = (f"2020-06-0{n}" for n in range(1, 9))
 COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)  # type: ignore[union-attr]
 PRINTED: list[str] = []
 """Everything that any command printed in this module."""
@@ -102,6 +103,7 @@ def test_alone_it_shows_its_commands_and_each_has_help(medallion: Commands) -> N
         (["run", "--date", MERGED, "--dataset", "silver.shop.oders"], "no dataset 'silver.shop.oders'"),
         (["run", "--date", MERGED, "--domain", "shopp"], "no domain 'shopp'"),
         (["run", "--date", MERGED, "--domain", "operations", "--dataset", SILVER], "is not of domain operations"),
+        (["demo", "--domain", "shop"], "no domain 'shop'"),
         (["show", "nosuch"], "no run 'nosuch'"),
         (["diff", "nosuch"], "no branch 'nosuch'"),
         (["diff", "main", "nosuch"], "no branch 'nosuch'"),
@@ -213,6 +215,58 @@ def test_what_the_gate_or_the_source_refuses_has_its_code(medallion: Commands, s
     assert shop.state() == before
 
 
+@pytest.fixture
+def setting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Sets a variable of the environment for one test."""
+
+    def set_(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        load.cache_clear()
+
+    yield set_
+    monkeypatch.undo()
+    load.cache_clear()
+
+
+def test_a_run_that_is_outrun_is_4(
+    medallion: Commands, shop: Shop, setting: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in (OUTRUN, QUICKER):
+        shop.deliver(date.fromisoformat(day), csv(*GOOD))
+    setting("MEDALLION_RUNS__CONFLICT_RETRIES", "0")
+    merge, others = pipeline.merge, [QUICKER]
+
+    def outrun(*arguments: Any) -> str | None:
+        if others:
+            assert shop.run(date.fromisoformat(others.pop())).state == "merged"
+        return merge(*arguments)
+
+    monkeypatch.setattr(pipeline, "merge", outrun)
+    out, err = medallion("run", "--date", OUTRUN, "--domain", "shop", "--json", code=4)
+    assert (out, "changed on main in each of 1 attempts; nothing was merged" in err) == ("", True)
+    assert shop.newest_run()["state"] == "merged", "that of the other, which was opened later"
+    assert shop.select(f"SELECT count(*) FROM {GOLD} WHERE ordered_on = '{OUTRUN}'") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("NESSIE__URI", "http://127.0.0.1:1", "Nessie"),
+        ("S3__ENDPOINT", "http://127.0.0.1:1", "the object store at http://127.0.0.1:1 does not"),
+        ("S3__SECRET_KEY", "open-sesame", "check the settings s3.access_key and s3.secret_key"),
+        ("POSTGRES__PORT", "1", "PostgreSQL"),
+    ],
+)
+def test_a_service_that_is_missing_or_refuses_us_is_5(
+    medallion: Commands, shop: Shop, setting: Callable[[str, str], None], name: str, value: str, told: str
+) -> None:
+    before = shop.state()
+    setting(f"MEDALLION_{name}", value)
+    out, err = medallion("run", "--date", NOTHING, "--domain", "shop", code=5)
+    assert (told in err, "open-sesame" in out + err) == (True, False), err
+    assert shop.state() == before
+
+
 # ── a run in parts ────────────────────────────────────────────────────────────────────────────────
 def test_a_run_can_be_written_in_parts(medallion: Commands, shop: Shop) -> None:
     shop.deliver(date.fromisoformat(PARTS), csv(*GOOD))
@@ -255,6 +309,17 @@ def test_make_alone_lists_its_targets_and_a_day_s_target_needs_its_day() -> None
         assert refused.returncode == 2
         assert f"make {target} DATE=2013-01-05" in refused.stderr
         assert refused.stdout == "", "nothing was begun"
+
+
+def test_make_runs_a_day_of_one_domain(shop: Shop, stack_environment: dict[str, str]) -> None:
+    shop.deliver(date.fromisoformat(MADE), csv(*GOOD))
+    environment = stack_environment | {"MEDALLION_DOMAINS": shop.settings.domains}
+    for target, told in (("run", "merged, main is at"), ("silver", "unchanged")):
+        words = ["make", target, f"DATE={MADE}", "DOMAIN=shop"]
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert re.search(rf"run {MADE}-\S+: {told}", done.stdout)
+    assert shop.select(f"SELECT orders FROM {GOLD} WHERE ordered_on = '{MADE}'") == [(4,)]
 
 
 # ── secrets ───────────────────────────────────────────────────────────────────────────────────────

@@ -72,4 +72,8 @@ def test_wrong_words_and_missing_files_end_with_their_codes(shop: Shop, submit: 
     missing = submit("spark-submit jobs/pipeline.py --date 2020-07-09 --domain shop", code=6).stdout
     assert "error: bronze.shop.orders: no delivery for 2020-07-09" in missing
     assert "\n  → ask its owner" in missing
+    nowhere = "MEDALLION_NESSIE__URI=http://127.0.0.1:1"
+    gone = submit(f"{nowhere} spark-submit jobs/pipeline.py --date 2020-07-09 --domain shop", code=5).stdout
+    assert "error: Nessie at http://127.0.0.1:1 does not answer" in gone
+    assert "\n  → `medallion up`" in gone
     assert shop.state() == before

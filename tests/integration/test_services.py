@@ -17,6 +17,7 @@ import httpx
 import pytest
 import snowflake.connector
 from minio.error import S3Error
+from minio.versioningconfig import SUSPENDED, VersioningConfig
 from pydantic import SecretStr
 
 from medallion.errors import ServiceUnavailable
@@ -89,6 +90,19 @@ def test_buckets_and_versioning(own: Own) -> None:
     assert {bucket.name for bucket in store.list_buckets()} == set(BUCKETS)
     versioned = {name for name in BUCKETS if store.get_bucket_versioning(name).status == "Enabled"}
     assert versioned == {"bronze-raw-data", "bronze-streaming", "bronze-batch", "bronze-external"}
+
+
+def test_the_doctor_finds_what_somebody_did_to_the_buckets_and_up_mends_it(own: Own) -> None:
+    store = minio.client(own.settings.s3)
+    store.set_bucket_versioning("bronze-batch", VersioningConfig(SUSPENDED))
+    store.remove_bucket("feature-store")
+    found = {check.name: (check.ok, check.detail, check.remedy) for check in doctor.doctor(own.settings)}
+    assert found["versioning of bronze"] == (False, "off for bronze-batch", "run `medallion up`")
+    assert found["buckets"] == (False, "missing: feature-store", "run `medallion up`")
+    own.up()
+    found = {check.name: (check.ok, check.detail, check.remedy) for check in doctor.doctor(own.settings)}
+    assert found["versioning of bronze"][0]
+    assert found["buckets"][0]
 
 
 def test_secrets_are_needed_and_private(own: Own) -> None:

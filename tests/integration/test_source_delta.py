@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tenacity
 
 from medallion.errors import InputError, SettingsError
 from medallion.lakehouse.store import Store
+from medallion.sources import asking
 from medallion.sources.fetch import fetch
 from tests.asking import Port
 
@@ -257,6 +260,41 @@ def test_a_table_that_was_made_anew_is_noticed(port: Port, held: Till, till: Til
     assert isinstance(refused.error, InputError)
     assert "its newest version is 0, and " in refused.told
     assert "it was made anew" in refused.told
+
+
+def not_mounted(folder: Path) -> str:
+    return "the folder that holds the tables is not there"
+
+
+def in_a_circle(folder: Path) -> str:
+    folder.symlink_to(folder)
+    return "Too many levels of symbolic links"
+
+
+@pytest.mark.parametrize("away", [not_mounted, in_a_circle])
+def test_a_folder_that_cannot_be_reached_is_waited_for(
+    port: Port, till: Till, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: Callable[[Path], str]
+) -> None:
+    till.add(("1", away.__name__), table="stock")
+    share = tmp_path / "share"
+    told = away(share)
+    port.point("till", str(share))
+    refused = port.refused("stock", next(DAYS))
+    assert refused.error.exit_code == 5
+    assert told in refused.told
+    assert str(share) in refused.told
+
+    attempts: list[str] = []
+
+    def comes_back(state: tenacity.RetryCallState) -> None:
+        attempts.append(str(state.outcome and state.outcome.exception()))
+        if len(attempts) == 2:
+            share.unlink(missing_ok=True)
+            share.symlink_to(till.folder)
+
+    monkeypatch.setattr(asking, "_say_so", comes_back)
+    assert port.run("stock", next(DAYS)).state == "merged"
+    assert [told in one for one in attempts] == [True, True]
 
 
 def test_a_folder_of_an_unknown_kind(port: Port) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion.lakehouse.store import Store
 from tests.asking import Port
 from tests.source_servers import PASSWORD, USER, FtpSource
 
@@ -80,6 +81,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[MedallionError], int, int, str]] = {
     # how, error, exit code, how often it is asked, what is told
     "dies in the middle": ({"dies_after": 64}, ServiceUnavailable, 5, 3, "the connection was closed"),
     "breaks off": ({"dies_after": 64, "last_words": "426 Aborted."}, ServiceUnavailable, 5, 3, "426 Aborted."),
+    "falls silent": ({"dies_after": 64, "silent": True, "timeout_s": 0.3}, ServiceUnavailable, 5, 3, "timed out"),
     "says that it is done": ({"dies_after": 64, "last_words": "226 Done."}, ServiceUnavailable, 5, 3, "gave 64 of"),
     "wrong password": ({"password": "sesam"}, ServiceUnavailable, 5, 0, "refuses us: 530 "),
     "anonymous": ({"user": None, "password": None}, ServiceUnavailable, 5, 0, "refuses us: 530 "),
@@ -102,7 +104,8 @@ def test_what_cannot_be_had_or_read_changes_nothing(port: Port, archive: FtpSour
     if "lacks" in how:
         (tmp_path / "rates" / how["lacks"]).unlink()
     archive.dies_after, archive.last_words = how.get("dies_after"), how.get("last_words", "")
-    point(port, archive, **{k: how[k] for k in ("user", "password") if k in how})
+    archive.silent = how.get("silent", False)
+    point(port, archive, **{k: how[k] for k in ("user", "password", "timeout_s") if k in how})
     refused = port.refused("rates", next(DAYS))
     assert isinstance(refused.error, kind)
     assert refused.error.exit_code == code
@@ -118,7 +121,56 @@ def test_a_server_that_is_not_there_or_no_ftp_address(port: Port) -> None:
     refused = port.refused("rates", next(DAYS))
     assert refused.error.exit_code == 5
     assert "ftp://127.0.0.1:1/rates/usd.csv.gz: [Errno 111] Connection refused" in refused.told
-    port.point("archive", "sftp://127.0.0.1:1")
-    refused = port.refused("rates", next(DAYS))
-    assert isinstance(refused.error, SettingsError)
-    assert "sources.archive.url is no address of kind ftp" in refused.told
+    for url, told in (
+        ("sftp://127.0.0.1:1", "is no address of kind ftp"),
+        ("ftp://127.0.0.1:2l21", "is no address: 'ftp://127.0.0.1:2l21': Port could not be cast to integer value"),
+    ):
+        port.point("archive", url)
+        refused = port.refused("rates", next(DAYS))
+        assert (type(refused.error), refused.error.exit_code) == (SettingsError, 2)
+        assert f"sources.archive.url {told}" in refused.told
+
+
+class Dying:
+    """The store, until it has taken so many objects."""
+
+    def __init__(self, store: Store, puts: int) -> None:
+        self.store, self.puts = store, puts
+
+    def put(self, uri: str, data: bytes, content_type: str) -> str:
+        self.puts -= 1
+        if self.puts < 0:
+            raise ServiceUnavailable("the object store does not answer", hint="run again")
+        return self.store.put(uri, data, content_type)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
+def test_a_delivery_of_which_one_part_landed_is_finished_before_anybody_sees_it(
+    port: Port, archive: FtpSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, zipped("2021-02-01,2.1"), zipped("2021-02-01,2.2"))
+    first, second = next(DAYS), next(DAYS)
+    assert {port.run("rates", day).state for day in (first, second)} == {"merged", "unchanged"}
+    before, count = port.rows("rates"), len(port.lying("rates"))
+    usd, chf = zipped("2021-02-01,3.1"), zipped("2021-02-01,3.2")
+    put(tmp_path, usd, chf)
+    with monkeypatch.context() as dying:
+        dying.setattr(port.lake, "store", Dying(port.lake.store, puts=1))
+        with pytest.raises(ServiceUnavailable):
+            port.run("rates", first, refetch=True)
+    assert len(port.lying("rates")) == count + 1, "one of the two parts is there"
+    # both days have been asked for, and ended well; now the source is away
+    for day in (first, second):
+        port.point("archive", "ftp://127.0.0.1:1")
+        assert port.refused("rates", day).error.exit_code == 5
+    assert port.rows("rates") == before
+
+    point(port, archive)
+    assert port.run("rates", first).state == "merged"
+    assert port.rows("rates")[len(before) :] == [("2021-02-01", "3.1"), ("2021-02-01", "3.2")]
+    asked = len(archive.asked)
+    with port.without_spark():
+        assert port.run("rates", first).state == port.run("rates", second).state == "unchanged"
+    assert len(archive.asked) == asked, "it is whole: nobody need ask again"

@@ -5,12 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
+from types import ModuleType
 
 import pytest
 
-from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion import contract_delivery
+from medallion.errors import ContractError, InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion.settings import Source
+from medallion.sources import asking, kinds
+from medallion.sources.fetch import fetch
 from tests.asking import Port
 from tests.source_servers import PASSWORD, USER, HttpSource, Reply
 
@@ -110,6 +117,7 @@ WRONG: dict[str, tuple[Reply, type[MedallionError], int, int, str]] = {
     "429": (Reply(429), ServiceUnavailable, 5, 3, "answers 429 Too Many Requests"),
     "500": (Reply(500), ServiceUnavailable, 5, 3, "answers 500 Internal Server Error"),
     "no answer in time": (Reply(how="hang"), ServiceUnavailable, 5, 3, "timed out"),
+    "falls silent in the middle": (Reply(200, document("1"), "stall"), ServiceUnavailable, 5, 3, "timed out"),
     "closed without an answer": (Reply(how="close"), ServiceUnavailable, 5, 3, "disconnected without sending a response"),
     "closed in the middle": (
         Reply(200, document("1"), "cut"), ServiceUnavailable, 5, 3,
@@ -133,7 +141,7 @@ WRONG: dict[str, tuple[Reply, type[MedallionError], int, int, str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_cannot_be_had_or_read_changes_nothing(port: Port, serve: Callable[..., HttpSource], case: str) -> None:
     reply, kind, code, asked, told = WRONG[case]
-    source = serve(reply, timeout_s=0.3 if reply.how == "hang" else 30, user=USER, password=PASSWORD)
+    source = serve(reply, timeout_s=0.3 if reply.how in ("hang", "stall") else 30, user=USER, password=PASSWORD)
     refused = port.refused("readings", next(DAYS))
     assert isinstance(refused.error, kind)
     assert refused.error.exit_code == code
@@ -158,6 +166,8 @@ def test_a_server_that_is_not_there(port: Port) -> None:
     [
         ("", "comes from the endpoint 'gauges', and no setting says where that is"),
         ("ftp://127.0.0.1:21", "sources.gauges.url is no address of kind http: 'ftp://127.0.0.1:21'"),
+        ("http://127.0.0.1:80a", "sources.gauges.url is no address: 'http://127.0.0.1:80a': Port could not be cast"),
+        ("http://[bad", "sources.gauges.url is no address: 'http://[bad': Invalid IPv6 URL"),
         ("127.0.0.1:80", "sources.gauges.url is no address of kind http"),
         (f"http://{USER}:{PASSWORD}@127.0.0.1:1", "sources.gauges.url holds a user or password"),
     ],
@@ -185,3 +195,28 @@ def test_a_failed_run_s_delivery_is_used_by_the_next(port: Port, serve: Callable
     assert port.run("readings", day).state == "merged"
     assert [uri for uri in port.lying("readings") if f"{day:%Y/%m/%d}" in uri] == lies
     assert json.loads(port.lake.store.get(lies[0])) == json.loads(data)
+
+
+def test_a_new_kind_is_a_module_and_one_line(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch_cards(asked: asking.Asked) -> Iterator[asking.Parcel]:
+        yield asking.Parcel("card.json", document("9"), "application/json", f"{asked.source.url}/{asked.path('')}")
+
+    module = ModuleType("a_module_of_postcards")
+    module.fetch = fetch_cards  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(kinds.KINDS, "postcard", kinds.Kind(module.__name__, address="street"))  # type: ignore[arg-type]
+
+    def refuse(place: str, problem: str, hint: str) -> ContractError:
+        return ContractError(f"{place}: {problem}", hint=hint)
+
+    source = {"kind": "postcard", "endpoint": "box", "street": "Quay {year}"}
+    said = {"format": "json", "path": "domain=port/cards/{year}/{month}/{day}/", "expected": "daily", "source": source}
+    contract = replace(port.contract("readings"), delivery=contract_delivery.read(said | {"records": "data.readings"}, refuse))
+    day = next(DAYS)
+    notes = fetch(port.lake.store, {"box": Source(url="post://box")}, contract, day, [], port.lake.spark)
+    uri = f"s3://bronze-external/domain=port/cards/{day:%Y/%m/%d}/card.json"
+    assert notes == [f"bronze.port.readings: post://box/Quay {day:%Y}: {len(document('9'))} bytes fetched into {uri}"]
+    assert port.lake.store.get(uri) == document("9")
+    for wrong, told in (({"kind": "pigeon"}, "'pigeon' is unknown"), ({"path": "/"}, "unknown key 'path'")):
+        with pytest.raises(ContractError, match=told):
+            contract_delivery.read(said | {"source": source | wrong}, refuse)

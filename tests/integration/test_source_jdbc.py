@@ -114,6 +114,12 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[MedallionError], int, str]] = {
         "ALTER TABLE port.ships RENAME TO hulls; CREATE VIEW port.ships AS SELECT name, built / 0 AS built, length_m, launched "
         "FROM port.hulls; GRANT SELECT ON port.ships TO harbour", {}, InputError, 6, "division by zero",
     ),
+    "the server dies during the read": (
+        "DROP TABLE port.ships; CREATE VIEW port.ships AS SELECT 'Zoe ' || n AS name, CASE WHEN n = 15000 AND "
+        "pg_terminate_backend(pg_backend_pid()) THEN 1 ELSE n END AS built, NULL::numeric(6,2) AS length_m, "
+        "NULL::date AS launched FROM generate_series(1, 20000) n; GRANT SELECT ON port.ships TO harbour", {},
+        ServiceUnavailable, 5, "FATAL: terminating connection due to administrator command",
+    ),
     "no right": ("REVOKE SELECT ON port.ships FROM harbour", {}, ServiceUnavailable, 5, "refuses us: ERROR: permission denied"),
     "wrong password": (
         "SELECT 1", {"password": "sesam"}, ServiceUnavailable, 5,

@@ -68,6 +68,33 @@ def test_an_endpoint_without_a_setting_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "http://host:80a", "http://host:99999", "http://host:-1", "http://host:0", "http://[bad", "http://[::1]x", "http://[bad]",
+        "http://", "http://:80", "http://a b", "http://ho_st|", "http://a..b", f"http://{'a' * 64}", "ftp://host", "host:80", "",
+        "http://ho\u2100st",
+    ],
+)  # fmt: skip
+def test_a_mistyped_address_is_told_as_the_setting_that_it_is(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^sources\.gauges\.url is no address") as refused:
+        asking.address(Source(url=url), Origin("http", "gauges", "/"), ("http", "https"), "https://host")
+    assert (refused.value.exit_code, refused.value.hint) == (2, "write https://host")
+
+
+def test_a_mistyped_address_is_told_without_its_password() -> None:
+    with pytest.raises(SettingsError) as refused:
+        asking.address(Source(url="http://me:sesame@host:80a"), Origin("http", "gauges", "/"), ("http",), "https://host")
+    assert "sesame" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://host", "https://127.0.0.1:8080/a", "http://[::1]:80", "http://my_host.local", "http://bücher.example"]
+)
+def test_an_address_that_can_be_is_taken(url: str) -> None:
+    assert asking.address(Source(url=url), Origin("http", "gauges", "/"), ("http", "https"), "https://host").geturl() == url
+
+
+@pytest.mark.parametrize(
     ("held", "lying", "taken"),
     [
         (-1, [], []),

@@ -228,6 +228,15 @@ def test_a_daily_delivery_must_be_of_its_day() -> None:
     assert "s3://bronze-raw-data/domain=operations/flights/year=2013/month=01/day=05/" in refused.value.message
 
 
+def test_a_delivery_that_a_source_gave_is_asked_for_again_and_delivered_by_nobody() -> None:
+    for contract in (CONTRACTS["bronze.operations.weather"], CONTRACTS["bronze.operations.planes"]):
+        with pytest.raises(InputError, match=rf"{contract.dataset}: no delivery") as refused:
+            discover(Shelf(), contract, DAY, [])  # type: ignore[arg-type]
+        hint = refused.value.hint or ""
+        assert f"`medallion run --date {DAY} --dataset {contract.dataset} --refetch`" in hint
+        assert "medallion deliver" not in hint
+
+
 def test_what_lies_in_a_folder_of_no_date_is_no_delivery() -> None:
     shelf = Shelf()
     shelf.put(UNITED)

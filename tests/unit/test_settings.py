@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from medallion import settings
+from medallion.contract import Origin
 from medallion.errors import SettingsError
 from medallion.settings import ROOT, Settings, load
+from medallion.sources.asking import endpoint
+from tests.unit.operations_rows import CONTRACTS
+
+AIRLINES = CONTRACTS["bronze.operations.airlines"]
 
 
 @pytest.fixture
@@ -48,6 +53,50 @@ def test_the_running_stack_wins_over_the_file_and_the_environment_over_it(conf: 
     load.cache_clear()
     assert (load().nessie.uri, load().nessie.timeout_s) == ("http://of-the-stack", 3)
     assert load().s3.endpoint == "http://of-the-environment"
+
+
+SHOWN = {
+    "nessie": {"uri": "http://of-the-stack"},
+    "snowflake": {"host": "of-the-stack", "port": 1, "protocol": "http", "user": "medallion", "password": "of the stack"},
+    "sources": {
+        "weather_service": {"url": "http://of-the-stack", "user": "medallion", "password": "of the stack"},
+        "shop": {"url": "/of/the/stack"},
+    },
+}
+"""What a running stack writes down."""
+
+
+def test_sources_come_from_the_file_the_stack_and_the_environment_over_both(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = conf.parent / "home"
+    home.mkdir()
+    (home / "stack.json").write_text(json.dumps({"settings": SHOWN}))
+    (conf / "embedded.toml").write_text(
+        '[sources.x]\nurl = "http://of-the-file"\ntries = 7\n[sources.shop]\nurl = "/of/the/file"\n'
+    )
+    monkeypatch.setenv("MEDALLION_PROFILE", "embedded")
+    monkeypatch.setenv("MEDALLION_SOURCES__WEATHER_SERVICE__URL", "http://of-the-environment")
+    monkeypatch.setenv("MEDALLION_SOURCES__X__TIMEOUT_S", "2")
+    found = load().sources
+    assert {name: source.url for name, source in found.items()} == {
+        "x": "http://of-the-file", "weather_service": "http://of-the-environment", "shop": "/of/the/stack"
+    }  # fmt: skip
+    assert (found["x"].tries, found["x"].timeout_s) == (7, 2.0)
+    assert found["weather_service"].password is None, "the stack's secret must not be sent elsewhere"
+    origin = Origin("http", "x", "/{year}.json")
+    assert endpoint(found, AIRLINES, origin) == found["x"]
+
+
+def test_a_stack_that_was_just_started_is_below_the_environment(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load()
+    monkeypatch.setenv("MEDALLION_SOURCES__WEATHER_SERVICE__URL", "http://of-the-environment")
+    monkeypatch.setenv("MEDALLION_NESSIE__TIMEOUT_S", "4")
+    monkeypatch.setenv("MEDALLION_HOME", "/of/the/environment")
+    monkeypatch.setenv("SNOWFLAKE_ACCOUNT", "org-acct")
+    found = settings.over(before, SHOWN)
+    assert (found.sources["weather_service"].url, found.sources["weather_service"].user) == ("http://of-the-environment", None)
+    assert (found.sources["shop"].url, found.nessie.uri, found.nessie.timeout_s) == ("/of/the/stack", "http://of-the-stack", 4.0)
+    assert (found.snowflake.account, found.snowflake.host, found.snowflake.password) == ("org-acct", None, None)
+    assert found.home == before.home, "what the stack does not have is as it was"
 
 
 @pytest.mark.parametrize("value", ["false", "0"])

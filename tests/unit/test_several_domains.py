@@ -25,8 +25,10 @@ def customers(folder: Path, name: str, *, silver: str = FROM_BRONZE, gold: str =
         contracts.update(json.loads(text))
 
     modules = {
-        "silver": SILVER_PY.replace("orders(bronze_orders)", f"customers{silver}"),
-        "gold": GOLD_PY.replace("(orders)", gold).replace("orders.groupBy", "customers.groupBy"),
+        "silver": SILVER_PY.replace("orders(bronze_orders)", f"customers{silver}").replace("bronze_orders", "bronze_customers"),
+        "gold": GOLD_PY.replace("(orders)", gold)
+        .replace("orders.groupBy", "customers.groupBy")
+        .replace('"orders"', '"customers"'),
     }
     return write(folder / name, damage, **modules)
 
