@@ -64,7 +64,7 @@ class RuleReader:
 
     def implied(self, item: SchemaProperty) -> list[Rule]:
         name, place = str(item.name), f"schema[0].properties.{item.name}"
-        custom = self.custom(item.customProperties, place, {"tolerance", "severity"})
+        custom = self.custom(item.customProperties, place, {"tolerance", "severity", "metrics"})
         severity = self.severity(custom.get("severity", "error"), place)
         tolerance = self.tolerance(custom.get("tolerance", 0), place)
         quoted = f"`{name}`"

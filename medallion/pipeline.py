@@ -23,7 +23,8 @@ from medallion.lakehouse.run import Run, close_unchanged, fail, join_run, open_r
 from medallion.layers.bronze import ingest
 from medallion.layers.make import make
 from medallion.layers.plan import Plan, Task
-from medallion.quality import gate
+from medallion.quality import gate, score
+from medallion.quality.past import compare
 from medallion.sources.arrival import Arrival
 from medallion.sources.fetch import fetch
 from medallion.sources.inbox import discover
@@ -261,6 +262,8 @@ def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Cal
     sized = session.sized(lake.spark(), lake.settings, rows)
     with lake.journal.step(run.id, step) as found, session.speaking_plainly(), sized:
         written = effect()
+        strange = compare(lake.journal, lake.domains.contracts[written["dataset"]], written, run.logical_date)
+        written["score"] = score.of_write(written, lake.domains.contracts[written["dataset"]])
         found |= {k: written[k] for k in ("logical_date", "rows_in", "rows_out", "quarantined", "seconds")}
     run.writes.append(written)
     run.save(lake.journal)
@@ -268,6 +271,8 @@ def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Cal
     put_aside = f", {written['quarantined']} quarantined" if written["quarantined"] else ""
     counted = f"{written['rows_in']} rows in, {written['rows_out']} out{put_aside}"
     report(f"  {written['dataset']}{of}: {counted} ({written['seconds']:.1f} s)")
+    for one in strange:
+        report(f"    unusual: {one.text}")
 
 
 def _judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:

@@ -11,6 +11,7 @@ from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import DATE_PROPERTY
 from medallion.layers.compact import compact
 from medallion.quality.judge import judge
+from medallion.quality.metrics import measure
 from medallion.sources.arrival import Arrival
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         table=lambda: branch.read(contract.dataset),
     )
     rewritten = compact(branch, contract, delivered.logical_date)
+    of_it = f"_logical_date = '{delivered.logical_date}' AND _delivery = '{delivered.delivery}'"
+    metrics = measure(
+        branch.settings.s3,
+        branch.content(contract.dataset),
+        contract,
+        of_it,
+        lambda: branch.read(contract.dataset).filter(of_it),
+        judged,
+    )
     return {
         "dataset": contract.dataset,
         "logical_date": delivered.logical_date,
@@ -49,6 +59,7 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
+        "metrics": metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
 

@@ -14,6 +14,7 @@ from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PRO
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
 from medallion.quality.judge import judge
+from medallion.quality.metrics import measure
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -56,6 +57,14 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
     rewritten = compact(branch, contract, task.date)
     if not judged.quarantined:
         _clear_quarantine(branch, contract, task, quarantine_where, notes)
+    metrics = measure(
+        branch.settings.s3,
+        branch.content(contract.dataset),
+        contract,
+        f"{contract.partition_column} = '{task.date}'" if task.date else "",
+        lambda: branch.read(contract.dataset).filter(where),
+        judged,
+    )
     return {
         "dataset": contract.dataset,
         "logical_date": task.date,
@@ -68,6 +77,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
+        "metrics": metrics,
         "seconds": round(time.monotonic() - began, 3),
     }
 
