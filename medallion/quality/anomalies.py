@@ -33,12 +33,12 @@ from medallion.quality.holidays import is_near
 if TYPE_CHECKING:
     import numpy as np
 
-THRESHOLDS = {"volume": 4.5, "distinct": 5.0, "mean": 5.0, "null_share": 5.5, "bad_share": 5.5, "distribution": 5.5}
-"""How many robust deviations are unusual, at sensitivity `normal`. Bins are many, so each needs more."""
+THRESHOLDS = {"volume": 4.5, "distinct": 5.0, "mean": 5.0, "null_share": 6.0, "bad_share": 6.0, "distribution": 5.0}
+"""How many robust deviations are unusual, at sensitivity `normal`."""
 SENSITIVITIES = {"low": 1.5, "normal": 1.0, "high": 0.7}
 """What the thresholds are multiplied by."""
-NEAR_HOLIDAYS = 3.5
-"""What the thresholds of counts are multiplied by on and around holidays."""
+NEAR_HOLIDAYS = {"volume": 3.5, "distinct": 3.5, "distribution": 1.5}
+"""What the thresholds are multiplied by on and around holidays."""
 DAYS = 98
 """How far back the history is looked at."""
 _LEVEL, _WEEKS, _LEAST_ERRORS = 14, 8, 6
@@ -120,8 +120,8 @@ def unusual(today: Mapping[str, Any], history: Sequence[Mapping[str, Any]], watc
     down, up = np.maximum(down, least), np.maximum(up, least)
     enough = (~np.isnan(known)).sum(axis=0) >= watch.minimum_history
     factor = SENSITIVITIES[watch.sensitivity]
-    counts = NEAR_HOLIDAYS if watch.holidays and is_near(when, watch.holidays) else 1.0
-    limits = np.array([THRESHOLDS[kind] * factor * (counts if kind in _COUNTS else 1.0) for kind in kinds])
+    more = NEAR_HOLIDAYS if watch.holidays and is_near(when, watch.holidays) else {}
+    limits = np.array([THRESHOLDS[kind] * factor * more.get(kind, 1.0) for kind in kinds])
     off = scaled[-1] - expected
     deviations = off / np.where(off < 0, down, up)
     found = []
@@ -226,12 +226,16 @@ def _table(writes: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> tuple
     import numpy as np
 
     flat = [_flat(one, metrics) for one in writes]
-    bins = {key for one in flat for key in one if key[0] == "distribution"}
-    binned = [{key[1] for key in one if key[0] == "distribution"} for one in flat]
-    keys = sorted({*flat[-1]} | {key for key in bins if key[1] in binned[-1]})
-    absent = [{k: 0.0 for k in bins if k[1] in columns} for columns in binned]  # a value that did not occur
-    rows = [[(none | one).get(key, np.nan) for key in keys] for none, one in zip(absent, flat, strict=True)]
-    return keys, np.array(rows, dtype=float).reshape(len(flat), len(keys))
+    columns = {column for kind, column, _ in flat[-1] if kind == "distribution"}
+    bins = {key for one in flat for key in one if key[0] == "distribution" and key[1] in columns}
+    keys = sorted({*flat[-1]} | bins)
+    values = np.array([[one.get(key) for key in keys] for one in flat], dtype=float)  # None becomes NaN
+    for column in columns:
+        mine = np.array([key[:2] == ("distribution", column) for key in keys])
+        of_it = values[:, mine]
+        has_any = ~np.isnan(of_it).all(axis=1, keepdims=True)
+        values[:, mine] = np.where(np.isnan(of_it) & has_any, 0.0, of_it)  # a value that did not occur
+    return keys, values
 
 
 def _flat(write: Mapping[str, Any], metrics: Sequence[str]) -> dict[Key, float]:

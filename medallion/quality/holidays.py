@@ -34,8 +34,8 @@ CALENDARS = {"US": _united_states}
 
 @lru_cache(maxsize=4096)
 def is_near(when: date, calendar: str) -> bool:
-    """Whether a date is a holiday, the day before or after one, of a weekend that one makes longer (the
-    three days before a Monday's, the three after a Thursday's), or from 20 December to 2 January.
+    """Whether a date is a holiday, of the weekend that one makes longer (the two days before a Monday's, the
+    three after a Thursday's), else the day before or after one, or from 20 December to 2 January.
 
     Raises: KeyError for a calendar that is not one of CALENDARS.
     """
@@ -43,8 +43,7 @@ def is_near(when: date, calendar: str) -> bool:
     if (when.month, when.day) >= (12, 20) or (when.month, when.day) <= (1, 2):
         return True
     for day in holidays:
-        before = 3 if day.weekday() == _MONDAY else 1
-        after = 3 if day.weekday() == _THURSDAY else 1
+        before, after = {_MONDAY: (2, 0), _THURSDAY: (1, 3)}.get(day.weekday(), (1, 1))
         if -before <= (when - day).days <= after:
             return True
     return False

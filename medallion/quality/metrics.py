@@ -127,7 +127,7 @@ def of_rows(rows: DataFrame, measures: Sequence[Measure]) -> dict[str, Any]:
             aggregates.append(f.approx_count_distinct(f"`{one.column}`", 0.01).alias(f"distinct{i}"))
         if one.values:
             text = f"cast(`{one.column}` AS string)"
-            aggregates.append(f.expr(f"approx_top_k({text}, {VALUES}, 10000)").alias(f"values{i}"))
+            aggregates.append(f.expr(f"approx_top_k({text}, {VALUES + 1}, 10000)").alias(f"values{i}"))
             aggregates.append(f.count(f"`{one.column}`").alias(f"count{i}"))
         if one.edges:
             aggregates += [f.count_if(inside).alias(f"bin{i}_{n}") for n, inside in enumerate(_inside(column, one.edges))]
@@ -141,7 +141,8 @@ def of_rows(rows: DataFrame, measures: Sequence[Measure]) -> dict[str, Any]:
         if one.distinct:
             found["distinct"][one.column] = told[f"distinct{i}"]
         if one.values:
-            top = {each["item"]: each["count"] for each in told[f"values{i}"] or ()}
+            counted = [each for each in told[f"values{i}"] or () if each["item"] is not None]
+            top = {each["item"]: each["count"] for each in counted[:VALUES]}
             rest = told[f"count{i}"] - sum(top.values())
             found["distribution"][one.column] = top | ({OTHERS: rest} if rest > 0 else {})
         if one.edges:

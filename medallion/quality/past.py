@@ -43,7 +43,7 @@ def compare(journal: Journal, contract: Contract, write: dict[str, Any], run_dat
     Returns: what is unusual.
     """
     when, watch = write.get("logical_date") or run_date, contract.anomalies
-    if watch is None or when is None:
+    if watch is None or when is None or "metrics" not in write:
         return []
     history = previous(journal, contract.dataset, when)
     write["compared_with"] = len(history)
