@@ -35,7 +35,7 @@ def judged(today: Write, history: Sequence[Write], **watch: Any) -> list[Anomaly
     return unusual(today, history, Watch(**watch))
 
 
-@pytest.mark.parametrize("seed", [3, 11])
+@pytest.mark.parametrize("seed", [3, 4])  # bench/anomalies.py plays more of them, docs/quality.md has all
 def test_a_year_of_flights_tells_what_was_planted_and_little_else(seed: int) -> None:
     year = play(seed)
     assert len(year.planted) == 20
