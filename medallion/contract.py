@@ -16,6 +16,9 @@ Format = Literal["csv", "json", "parquet"]
 Arrives = Literal["daily", "initial", "increments"]
 PartitionTransform = Literal["identity", "year", "month", "day", "bucket", "truncate"]
 
+METRICS = ("volume", "null_share", "bad_share", "mean", "distinct", "distribution")
+"""What is known of a write and can be compared with the writes before it."""
+
 BRONZE_COLUMNS = {
     "_delivery": "string",
     "_logical_date": "date",
@@ -185,6 +188,32 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What is worked out of a column's new rows at each write, beyond what their files say anyway: their mean,
+    how many values differ (about), and how they are distributed, over the most frequent `values` or between
+    `edges`."""
+
+    column: str
+    mean: bool = False
+    distinct: bool = False
+    values: bool = False
+    edges: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a contract says of anomalies: which metrics are compared with the dataset's past, how a finding
+    counts, how much is unusual (`low`, `normal` or `high` sensitivity), how many earlier dates it takes, and
+    the calendar of the holidays around which counts may differ more."""
+
+    severity: Severity = "warning"
+    metrics: tuple[str, ...] = METRICS
+    sensitivity: str = "normal"
+    minimum_history: int = 14
+    holidays: str | None = None
+
+
+@dataclass(frozen=True)
 class Contract:
     """One dataset as its owner promises it."""
 
@@ -206,6 +235,8 @@ class Contract:
     path: Path
     fingerprint: str = field(compare=False)
     """SHA-256 of the file: a changed contract rebuilds the dataset."""
+    measures: tuple[Measure, ...] = ()
+    anomalies: Watch | None = None
 
     @property
     def dataset(self) -> str:

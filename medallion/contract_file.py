@@ -1,9 +1,9 @@
 """An Open Data Contract Standard 3.1 file, read into a `Contract`.
 
 The schema is written there and nowhere else. What ODCS has no word for stands under
-`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `published`; on a
-property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where ODCS has no word
-for it), on a quality rule or an SLA property `scope`; on the table `parseTolerance`.
+`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `published`, `anomalies`;
+on a property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where ODCS has no word
+for it), on a property `metrics`, on a quality rule or an SLA property `scope`; on the table `parseTolerance`.
 A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
 """
@@ -19,7 +19,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import ValidationError
 
-from medallion import contract_delivery, contract_layout, contract_yaml
+from medallion import contract_anomalies, contract_delivery, contract_layout, contract_yaml
 from medallion.contract import (
     BRONZE_COLUMNS,
     LAYERS,
@@ -47,7 +47,7 @@ _DEFAULT_TYPES = {
     "string": "string", "integer": "bigint", "number": "double", "boolean": "boolean",
     "date": "date", "timestamp": "timestamp",
 }  # fmt: skip
-_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "published"}
+_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "published", "anomalies"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -138,6 +138,9 @@ class _Reader(RuleReader):
         keyed = sorted((item.primaryKeyPosition or 1, str(item.name)) for item in table.properties or [] if item.primaryKey)
         retention = next((p.value for p in odcs.slaProperties or [] if p.property == "retention"), None)
         team = odcs.team if isinstance(odcs.team, list) else (odcs.team.members or [] if odcs.team else [])
+        materialisation = self.materialisation(custom.get("materialisation"), layer, names)
+        delivery = self.delivery(custom.get("delivery"), layer)
+        measured = {column: self.custom_metrics(item) for column, item in zip(columns, table.properties or [], strict=True)}
         return Contract(
             layer=layer,
             domain=str(domain),
@@ -149,13 +152,17 @@ class _Reader(RuleReader):
             columns=columns,
             key=tuple(name for _, name in keyed),
             rules=rules,
-            materialisation=self.materialisation(custom.get("materialisation"), layer, names),
-            delivery=self.delivery(custom.get("delivery"), layer),
+            materialisation=materialisation,
+            delivery=delivery,
             layout=contract_layout.read(custom.get("layout"), names, self.refuse),
             published=layer == "gold" and published,
             retention_days=None if retention is None else self.days(retention, "slaProperties.retention"),
             path=self.path,
             fingerprint=fingerprint,
+            measures=contract_anomalies.measures(measured, self.refuse),
+            anomalies=contract_anomalies.read(
+                custom.get("anomalies"), contract_anomalies.comes_daily(layer, materialisation, delivery), self.refuse
+            ),
         )
 
     def column(self, item: SchemaProperty, layer: str) -> Column:
@@ -183,6 +190,9 @@ class _Reader(RuleReader):
             personal=(item.classification or "").lower() in {"personal", "pii", "restricted", "confidential"},
             physical_name=item.physicalName,
         )
+
+    def custom_metrics(self, item: SchemaProperty) -> Any:
+        return next((custom.value for custom in item.customProperties or [] if custom.property == "metrics"), None)
 
     def compound(self, physical: str, place: str) -> None:
         from medallion.lakehouse.table import iceberg_type  # not at the top: most contracts do without

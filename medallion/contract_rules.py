@@ -101,7 +101,7 @@ class RuleReader:
 
     def implied(self, item: SchemaProperty, type_: str) -> list[Rule]:
         name, place = str(item.name), f"schema[0].properties.{item.name}"
-        custom = self.custom(item.customProperties, place, {"tolerance", "severity", "quarantine"})
+        custom = self.custom(item.customProperties, place, {"tolerance", "severity", "quarantine", "metrics"})
         severity = self.severity(custom.get("severity", "error"), place)
         tolerance = self.tolerance(custom.get("tolerance", 0), place)
         quarantine = self.quarantine(custom, severity, place)

@@ -11,6 +11,7 @@ from typing import Any
 from medallion.lakehouse.nessie import Content, Reference
 from medallion.lakehouse.run import Run
 from medallion.lakehouse.store import Store
+from medallion.quality import score
 from medallion.settings import EVIDENCE_BUCKET
 
 _PACKAGES = ("medallion", "pyspark", "pyiceberg")
@@ -37,6 +38,7 @@ def keep(store: Store, run: Run, judged: Reference, contents: dict[str, Content]
         "judged": judged.hash,
         "written_at": datetime.now(UTC),
         "read": {d: _pointer(run.base.get(d)) for d in sorted(run.reads)},
+        "scores": (scores := score.of_layers(run.writes)),
         "wrote": {w["dataset"]: _pointer(contents.get(w["dataset"])) for w in run.writes},
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
     } | run.story()
@@ -52,6 +54,7 @@ def keep(store: Store, run: Run, judged: Reference, contents: dict[str, Content]
         "medallion.quarantined": str(sum(w.get("quarantined", 0) for w in run.writes)),
         "medallion.deliveries": ",".join(f"{d['dataset']}={d['sha256']}" for d in run.deliveries),
     }
+    properties |= {f"medallion.score.{layer}": str(points) for layer, points in scores.items()}
     if run.logical_date:
         properties["medallion.logical-date"] = run.logical_date.isoformat()
     return properties

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medallion.pipeline import Lake
 
 Report = Callable[[str], None]
-_COLUMNS = ("dataset", "logical_date", "rows_in", "rows_out", "quarantined", "warned", "seconds")
+_COLUMNS = ("dataset", "logical_date", "rows_in", "rows_out", "quarantined", "warned", "score", "seconds")
 
 
 def layer_job(layer: Layer, arguments: Sequence[str] | None = None) -> int:

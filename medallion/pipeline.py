@@ -23,7 +23,9 @@ from medallion.lakehouse.run import Run, close_unchanged, fail, join_run, open_r
 from medallion.layers.bronze import ingest
 from medallion.layers.make import make
 from medallion.layers.plan import Plan, Task
-from medallion.quality import gate
+from medallion.quality import change, gate, score
+from medallion.quality.past import compare, previous
+from medallion.quality.table_rules import Previous
 from medallion.sources.arrival import Arrival
 from medallion.sources.fetch import fetch
 from medallion.sources.inbox import discover
@@ -210,7 +212,8 @@ def _make(lake: Lake, run: Run, branch: Branch, plan: Plan, dataset: str, tasks:
         if gate.refusals(run.writes):
             return
         rows = plan.rows_read(dataset, task.date)
-        _one(lake, run, f"write.{dataset}", report, rows, partial(make, branch, lake.domains, plan, task, run.id))
+        past = _previous(lake, lake.domains.contracts[dataset], task.date or run.logical_date)
+        _one(lake, run, f"write.{dataset}", report, rows, partial(make, branch, lake.domains, plan, task, run.id, past))
 
 
 def _evolve(lake: Lake, run: Run, branch: Branch, dataset: str) -> None:
@@ -255,13 +258,22 @@ def _fetch(lake: Lake, run: Run, contract: Contract, request: Request, held: lis
 
 def _ingest(lake: Lake, branch: Branch, run: Run, dataset: str, arrival: Arrival) -> dict[str, Any]:
     run.deliveries.append({"dataset": dataset} | asdict(arrival.delivered))
-    return ingest(branch, lake.domains.contracts[dataset], run.id, arrival)
+    contract = lake.domains.contracts[dataset]
+    return ingest(branch, contract, run.id, arrival, _previous(lake, contract, arrival.delivered.logical_date))
+
+
+def _previous(lake: Lake, contract: Contract, when: date | None) -> Previous:
+    """The figures of earlier runs, where the contract has rules that compare with them."""
+    back = change.runs(contract)
+    return previous(lake.journal, contract.dataset, when, back) if back and when else ()
 
 
 def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Callable[[], dict[str, Any]]) -> None:
     sized = session.sized(lake.spark(), lake.settings, rows)
     with lake.journal.step(run.id, step) as found, session.speaking_plainly(), sized:
         written = effect()
+        strange = compare(lake.journal, lake.domains.contracts[written["dataset"]], written, run.logical_date)
+        written["score"] = score.of_write(written, lake.domains.contracts[written["dataset"]])
         found |= {k: written[k] for k in ("logical_date", "rows_in", "rows_out", "quarantined", "seconds")}
     run.writes.append(written)
     run.save(lake.journal)
@@ -269,6 +281,8 @@ def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Cal
     put_aside = f", {written['quarantined']} quarantined" if written["quarantined"] else ""
     counted = f"{written['rows_in']} rows in, {written['rows_out']} out{put_aside}"
     report(f"  {written['dataset']}{of}: {counted} ({written['seconds']:.1f} s)")
+    for one in strange:
+        report(f"    unusual: {one.text}")
 
 
 def _judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:

@@ -119,7 +119,7 @@ def tell(found: dict[str, Any]) -> None:
         {"dataset": d, "snapshot": str((p or {}).get("snapshotId", "")), "at": found["h0"][:12]} for d, p in found["read"].items()
     ]
     show_table(read, ("dataset", "snapshot", "at"), "read")
-    columns = ("dataset", "logical_date", "reason", "rows_in", "rows_out", "quarantined", "warned", "seconds")
+    columns = ("dataset", "logical_date", "reason", "rows_in", "rows_out", "quarantined", "warned", "score", "seconds")
     show_table(found["writes"], columns, "wrote")
     broken = [
         {"dataset": w["dataset"]} | v | {"samples": "\n".join(v["samples"])}

@@ -61,6 +61,16 @@ _IS_THERE = """
 SELECT 1 FROM information_schema.columns
 WHERE table_schema = 'ops' AND table_name = 'runs' AND column_name = 'ended_at' AND to_regclass('ops.steps') IS NOT NULL
 """
+_MERGED_METRICS = """
+SELECT * FROM (
+  SELECT DISTINCT ON (1) coalesce(w->>'logical_date', r.logical_date::text) AS logical_date, r.run_id,
+    w->'metrics' AS metrics, (w->>'score')::float8 AS score, w->'verdicts' AS verdicts
+  FROM ops.runs r, jsonb_array_elements(r.story->'writes') WITH ORDINALITY AS one(w, n)
+  WHERE r.state IN ('merged', 'published') AND w->>'dataset' = %(dataset)s AND w ? 'metrics'
+    AND coalesce(w->>'logical_date', r.logical_date::text) < %(before)s
+  ORDER BY 1 DESC, r.ended_at DESC, n DESC
+) AS newest LIMIT %(limit)s
+"""
 
 
 class Journal:
@@ -158,6 +168,11 @@ class Journal:
                 "SELECT 1 FROM ops.runs WHERE logical_date = %s AND state IN ('merged', 'published') LIMIT 1", (logical_date,)
             )
         )
+
+    def merged_metrics(self, dataset: str, before: date, limit: int) -> list[dict[str, Any]]:
+        """`logical_date` (ISO), `run_id`, `metrics`, `score` and `verdicts` of a dataset's writes that are on main, newest
+        date first: of each date before `before` the write of the run that was merged last."""
+        return self._all(_MERGED_METRICS, {"dataset": dataset, "before": before.isoformat(), "limit": limit})
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────
     @contextmanager

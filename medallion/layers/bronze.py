@@ -10,7 +10,10 @@ from medallion.contract import Contract, Rule
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import DATE_PROPERTY
 from medallion.layers.compact import compact
+from medallion.quality import change
 from medallion.quality.judge import judge
+from medallion.quality.metrics import measure
+from medallion.quality.table_rules import Previous
 from medallion.sources.arrival import Arrival
 
 if TYPE_CHECKING:
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
 DELIVERY_PROPERTY = "medallion.delivery"
 
 
-def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) -> dict[str, Any]:
+def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival, previous: Previous = ()) -> dict[str, Any]:
     """Append one delivery to its bronze table, judged by the contract's rules.
 
+    Args:
+        previous: as in `medallion.layers.make.make`.
     Returns: what was written, for the run's story.
     """
     began = time.monotonic()
@@ -37,8 +42,18 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         quarantine=lambda rows: _append(branch, rows, contract, notes),
         written=lambda: branch.read(contract.dataset).filter(f"_delivery = '{delivered.delivery}'"),
         table=lambda: branch.read(contract.dataset),
+        previous=previous,
     )
     rewritten = compact(branch, contract, delivered.logical_date)
+    of_it = f"_logical_date = '{delivered.logical_date}' AND _delivery = '{delivered.delivery}'"
+    metrics = measure(
+        branch.settings.s3,
+        branch.content(contract.dataset),
+        contract,
+        of_it,
+        lambda: branch.read(contract.dataset).filter(of_it),
+        judged,
+    )
     return {
         "dataset": contract.dataset,
         "logical_date": delivered.logical_date,
@@ -49,7 +64,7 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival) ->
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
-        "metrics": judged.metrics,
+        "metrics": change.merged(metrics, judged.verdicts),
         "seconds": round(time.monotonic() - began, 3),
     }
 

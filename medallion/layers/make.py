@@ -13,7 +13,9 @@ from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PROPERTY, made
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
+from medallion.quality import change
 from medallion.quality.judge import judge
+from medallion.quality.metrics import measure
 from medallion.quality.references import flagged
 from medallion.quality.table_rules import Previous
 
@@ -63,6 +65,14 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
     rewritten = compact(branch, contract, task.date)
     if not judged.quarantined:
         _clear_quarantine(branch, contract, task, quarantine_where, notes)
+    metrics = measure(
+        branch.settings.s3,
+        branch.content(contract.dataset),
+        contract,
+        f"{contract.partition_column} = '{task.date}'" if task.date else "",
+        lambda: branch.read(contract.dataset).filter(where),
+        judged,
+    )
     return {
         "dataset": contract.dataset,
         "logical_date": task.date,
@@ -75,7 +85,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
-        "metrics": judged.metrics,
+        "metrics": change.merged(metrics, judged.verdicts),
         "seconds": round(time.monotonic() - began, 3),
     }
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from medallion.errors import GateRefused
 
+AS_USUAL = "as_usual"
+"""The name of the verdict on what is unusual about a write, compared with the dataset's past; it has no bad rows."""
+
 
 def refusals(writes: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """The (write, verdict) pairs that forbid a merge: error rules broken beyond their tolerance."""
@@ -31,6 +34,10 @@ def check(run_id: str, branch: str, writes: list[dict[str, Any]]) -> None:
         tolerance = verdict["tolerance"]
         allowed = verdict.get("allowed") or (f"{tolerance:.2%} allowed" if tolerance < 1 else f"{tolerance:.0f} rows allowed")
         date = f" {write['logical_date']}" if write.get("logical_date") else ""
+        if verdict["rule"] == AS_USUAL:
+            lines.append(f"  {write['dataset']}{date}: {verdict['rule']} — {verdict['description']}")
+            lines += [f"      {sample}" for sample in verdict["samples"][1:]]
+            continue
         lines.append(
             f"  {write['dataset']}{date}: {verdict['rule']} — {verdict['bad']} of {verdict['judged']} rows "
             f"({share:.2%}; {allowed}): {verdict['description']}"

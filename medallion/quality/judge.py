@@ -12,7 +12,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
-from medallion.quality import change
 from medallion.quality.quarantine import explain, rows_to_keep
 from medallion.quality.rules import naming_the_rule, passes, shown
 from medallion.quality.table_rules import Previous, table_verdicts
@@ -31,11 +30,6 @@ class Judged:
     quarantined: int
     warned: int
     verdicts: list[Verdict] = field(default_factory=list)
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The figures of the write, for rules on change in later runs (see `medallion.quality.change`)."""
-        return change.merged({"rows": self.rows_out}, self.verdicts)
 
     @property
     def refusals(self) -> list[Verdict]:
