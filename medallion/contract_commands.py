@@ -35,4 +35,4 @@ def check(
         wrong = f"{count} problem{'' if count == 1 else 's'}" if count else "no problem"
         print(f"{found.files} contract{'' if found.files == 1 else 's'}: {wrong}")
     if found.problems:
-        pass
+        raise typer.Exit(2)

@@ -31,8 +31,8 @@ class Problems:
 
     def note(self, place: str, problem: str, hint: str) -> None:
         """Keep a problem."""
-        if True:
-            self._keep(self.refuse(place, problem, hint))
+        if place not in self.left_out:
+            self.keep(self.refuse(place, problem, hint))
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
@@ -41,8 +41,9 @@ class Problems:
             yield
         except ContractError as error:
             if not error.problems or error.problems[0].place not in self.left_out:
-                self._keep(error)
+                self.keep(error)
 
-    def _keep(self, error: ContractError) -> None:
+    def keep(self, error: ContractError) -> None:
+        """Keep what an error tells, each problem once."""
         told = error.problems or (Problem(str(self.path), 0, 0, "", error.message, error.hint or ""),)
         self.found += [problem for problem in told if problem not in self.found]

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 from open_data_contract_standard.model import CustomProperty, DataQuality, SchemaObject, SchemaProperty
 
 from medallion.contract import UNPARSED, Rule, Severity
-from medallion.errors import ContractError
+from medallion.contract_problems import Problems
 
 _ROW_QUERY = re.compile(r"\s*select\s+count\(\*\)\s+from\s+\$?\{object\}\s+where\s+(.+)", re.I | re.S)
 
 
-class RuleReader:
-    """Reads rules, and refuses what cannot be judged by naming the file and the place in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def refuse(self, place: str, problem: str, hint: str) -> ContractError:
-        return ContractError(f"{self.path}: {place}: {problem}", hint=hint)
+class RuleReader(Problems):
+    """Reads rules; what cannot be judged is a problem, told by the file and the place in it."""
 
     def custom(self, properties: list[CustomProperty] | None, place: str, allowed: set[str]) -> dict[str, Any]:
         found = {str(item.property): item.value for item in properties or []}
         if len(found) < len(properties or []):
-            raise self.refuse(f"{place}.customProperties", "a property stands twice", "remove one")
-        if unknown := sorted(set(found) - allowed):
-            raise self.refuse(f"{place}.customProperties", f"unknown property '{unknown[0]}'", f"use one of {sorted(allowed)}")
+            self.note(f"{place}.customProperties", "a property stands twice", "remove one")
+        for unknown in sorted(set(found) - allowed):
+            known = f"use one of {sorted(allowed)}"
+            self.note(f"{place}.customProperties.{unknown}", f"unknown property '{unknown}'", known)
         return found
 
     def rules(self, table: SchemaObject, layer: str) -> tuple[Rule, ...]:
@@ -40,8 +34,10 @@ class RuleReader:
             )
         for item in table.properties or []:
             rules += self.implied(item)
-            rules += [self.quality(rule, item.name) for rule in item.quality or []]
-        rules += [self.quality(rule, None) for rule in table.quality or []]
+        written = [(rule, item.name) for item in table.properties or [] for rule in item.quality or []]
+        for rule, column in [*written, *((rule, None) for rule in table.quality or [])]:
+            with self.going_on():
+                rules.append(self.quality(rule, column))
         key = sorted((i.primaryKeyPosition or 1, str(i.name)) for i in table.properties or [] if i.primaryKey)
         if key:
             columns = tuple(name for _, name in key)
@@ -54,12 +50,14 @@ class RuleReader:
 
     def tolerance(self, value: Any, place: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise self.refuse(place, f"tolerance {value!r} is neither a share nor a number of rows", "write 0.01 or 5")
+            what = f"tolerance {value!r} is neither a share nor a number of rows"
+            self.note(f"{place}.customProperties.tolerance", what, "write 0.01 or 5")
+            return 0.0
         return float(value)
 
     def severity(self, value: Any, place: str) -> Severity:
         if value not in ("error", "warning"):
-            raise self.refuse(place, f"severity '{value}' is unknown", "use error or warning")
+            self.note(place, f"severity '{value}' is unknown", "use error or warning")
         return "error" if value == "error" else "warning"
 
     def implied(self, item: SchemaProperty) -> list[Rule]:
@@ -81,10 +79,11 @@ class RuleReader:
             if option in options:
                 value, numeric = options.pop(option), option.endswith("Length") or item.logicalType in ("integer", "number")
                 if numeric and (isinstance(value, bool) or not isinstance(value, int | float)):
-                    raise self.refuse(f"{place}.logicalTypeOptions.{option}", f"{value!r} is no number", "write a number")
+                    self.note(f"{place}.logicalTypeOptions.{option}", f"{value!r} is no number", "write a number")
+                    continue
                 conditions[option] = condition.format(c=quoted, v=_literal(value))
-        if unknown := sorted(set(options) - {"format", "timezone", "defaultTimezone"}):
-            raise self.refuse(f"{place}.logicalTypeOptions", f"unknown option '{unknown[0]}'", "see ODCS 3.1")
+        for unknown in sorted(set(options) - {"format", "timezone", "defaultTimezone"}):
+            self.note(f"{place}.logicalTypeOptions.{unknown}", f"unknown option '{unknown}'", "see ODCS 3.1")
         rules = [
             Rule(f"{name}_{kind}", severity, tolerance, condition.replace("`", ""), condition)
             for kind, condition in conditions.items()
@@ -97,7 +96,7 @@ class RuleReader:
         place = f"quality '{rule.name or rule.metric or rule.type}'" + (f" of {column}" if column else "")
         custom = self.custom(rule.customProperties, place, {"tolerance", "scope"})
         if not rule.name:
-            raise self.refuse(place, "has no name", "give the rule a name: people will read it in the quarantine")
+            self.note(place, "has no name", "give the rule a name: people will read it in the quarantine")
         arguments = rule.arguments or {}
         passes: str | None = None
         unique: tuple[str, ...] = ()
@@ -135,10 +134,10 @@ class RuleReader:
                 "duplicateValues and rowCount take `scope: write` (what was written) or `scope: table` (all rows); others none",
             )
         return Rule(
-            name=rule.name,
+            name=rule.name or "",
             severity=self.severity(rule.severity or "error", place),
             tolerance=self.tolerance(custom.get("tolerance", 0), place),
-            description=(rule.description or rule.name).strip(),
+            description=(rule.description or rule.name or "").strip(),
             passes=passes,
             unique=unique,
             rows=rows,
