@@ -145,3 +145,10 @@ def test_a_place_that_is_not_there_has_the_position_of_what_surrounds_it() -> No
     assert [document.position(p) for p in ("a.x.b", "a.y.c", "a.y", "a.x.q", "a.z", "q", "a[1].value.c")] == [
         (2, 15), (4, 13), (4, 12), (2, 5), (1, 1), (1, 1), (4, 13)
     ]  # fmt: skip
+
+
+def test_that_something_is_missing_is_not_told_again_where_it_could_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "silver.orders.odcs.yaml"
+    path.write_text(BROKEN.replace("name: orders\ndomain", "name: [orders]\ndomain"))
+    (one,) = [each for each in check(Settings(), [path]).problems if each.line == 4]
+    assert (one.place, one.problem) == ("name", "Input should be a valid string")
