@@ -36,3 +36,21 @@ def check(
         print(f"{found.files} contract{'' if found.files == 1 else 's'}: {wrong}")
     if found.problems:
         raise typer.Exit(2)
+
+
+@contracts.command("new")
+def new(
+    source: Annotated[str, typer.Argument(help="A csv, json or parquet file (also .gz), or a table of the lake.")],
+    layer: Annotated[str | None, typer.Option(help="bronze, silver or gold; else bronze, or the table's own.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Whose data this is; a table's own domain, if not given.")] = None,
+    zone: Annotated[str | None, typer.Option(help="The zone of the layer; else the usual one.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A file or folder to write it to; nothing is overwritten.")] = None,
+) -> None:
+    """Draft a contract from data, with types, key and rules that hold on them."""
+    from medallion import contract_draft
+
+    name, text = contract_draft.draft(load(), source, layer=layer, domain=domain, zone=zone)
+    if output is None:
+        print(text, end="")
+    else:
+        print(contract_draft.write(text, name, output))

@@ -119,7 +119,7 @@ def test_a_schema_grows_on_the_branch_and_its_versions_are_kept(owner: Owner, mo
         schema_commands.log(f"{silver}s")
 
 
-def test_a_type_that_the_warehouse_cannot_take_is_refused_with_a_way_out_that_works(owner: Owner) -> None:
+def test_a_type_that_the_warehouse_does_not_take_is_refused_with_a_way_out(owner: Owner) -> None:
     put(owner, "gold.daily", "worth", physicalType="decimal(8,2)")
     owner.transform("gold", 'cast("decimal(6,2)")', 'cast("decimal(8,2)")')
     owner.deliver(3, 123456)
@@ -130,7 +130,7 @@ def test_a_type_that_the_warehouse_cannot_take_is_refused_with_a_way_out_that_wo
         owner.run(3)
     assert "alter the column to NUMBER(8,2)" in (refused.value.hint or "")
     assert select(owner.settings, query) == before
-    assert owner.lake(f"SELECT worth FROM gold.{owner.domain}.daily ORDER BY worth")[-1] == (Decimal("123456.00"),)
+    assert owner.lake(f"SELECT worth FROM gold.{owner.domain}.daily WHERE worth > 99999") == [(Decimal("123456.00"),)]
 
 
 def test_a_change_that_breaks_readers_is_shown_side_by_side(owner: Owner) -> None:
