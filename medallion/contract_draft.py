@@ -211,6 +211,8 @@ def _options(column: Profile) -> dict[str, Any]:
     found: dict[str, Any] = {"minimum": 0 if low >= 0 else _rounded(float(low) - room, down=True)}
     if not column.unique and low < high:  # numbers that only count grow
         found["maximum"] = _rounded(float(high) + room, down=False)
+    if column.type in ("int", "bigint"):
+        found = {bound: (math.floor if bound == "minimum" else math.ceil)(value) for bound, value in found.items()}
     return found
 
 

@@ -69,7 +69,8 @@ def read(path: Path) -> Contract:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        what = f"cannot be read as YAML: {' '.join(str(error).split())}"
+        told = ", ".join(filter(None, [getattr(error, "context", None), getattr(error, "problem", None)])) if mark else str(error)
+        what = f"cannot be read as YAML: {told}"
         raise ContractError.of([Problem(str(path), line, column, "", what, "mend the file")]) from error
     return _Reader(path, document).contract(hashlib.sha256(text.encode()).hexdigest())
 

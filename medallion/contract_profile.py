@@ -76,8 +76,10 @@ def profile(table: pa.Table, *, typed_from_text: bool) -> Profiles:
 
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'")
-        engine.register("data", table)
         types = {name: spark_type(table.schema.field(name).type) for name in table.column_names}
+        engine.register("given", table)
+        as_text = [f"CAST({quoted(n)} AS VARCHAR) AS {quoted(n)}" if t == "string" else quoted(n) for n, t in types.items()]
+        engine.execute(f"CREATE TABLE data AS SELECT {', '.join(as_text)} FROM given")
         missing = _null_text(engine, [name for name, type_ in types.items() if type_ == "string"])
         columns = tuple(
             _column(engine, name, type_, table.num_rows, missing if typed_from_text else None) for name, type_ in types.items()
