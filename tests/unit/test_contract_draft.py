@@ -178,8 +178,17 @@ def test_values_that_say_nothing_or_are_at_the_edge_have_no_bounds(tmp_path: Pat
     pq.write_table(table, tmp_path / "edges.parquet")
     contract = drafted(tmp_path / "edges.parquet", tmp_path)
     assert [c.type for c in contract.columns] == ["string", "double", "date", "boolean", "binary", "string", "bigint"]
-    assert [rule.passes for rule in contract.rules if "im" in rule.name] == ["`same` >= -8"]
+    assert [rule.passes for rule in contract.rules if "imum" in rule.name] == ["`same` >= -8"]
     assert contract.key == ("first",)
+
+
+def test_no_value_of_a_person_stands_in_a_draft(tmp_path: Path) -> None:
+    table = pa.table({"id": range(40), "first_name": ["Anna", "Bert"] * 20, "colour": ["red", "blue"] * 20})
+    pq.write_table(table, tmp_path / "people.parquet")
+    contract = drafted(tmp_path / "people.parquet", tmp_path)
+    assert [column.name for column in contract.columns if column.personal] == ["first_name"]
+    assert [rule.name for rule in contract.rules if "known" in rule.name] == ["colour_known"]
+    assert "Anna" not in contract.path.read_text()
 
 
 def test_json_and_parquet_are_read_as_bronze_reads_them(tmp_path: Path) -> None:
