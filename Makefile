@@ -43,6 +43,8 @@ lock: setup ## Make the locks from pyproject.toml
 	  --group jupyterlab -c requirements.lock -o scripts/jupyterlab.lock
 	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --group duckdb-iceberg -o scripts/duckdb_iceberg.lock
+	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --group datacontract -o scripts/datacontract.lock
 
 up: setup ## Start the embedded stack
 	@$(ACTIVATE) && medallion up

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from medallion import domain_commands, quality_commands, sandbox_commands, terminal
+from medallion import contract_commands, domain_commands, quality_commands, sandbox_commands, schema_commands, terminal
 from medallion.contract import LAYERS
 from medallion.errors import ServiceUnavailable
 from medallion.settings import load
@@ -23,8 +23,10 @@ app = typer.Typer(
     help="A lakehouse that cannot publish bad or half data.",
 )
 app.add_typer(domain_commands.app)
+app.add_typer(contract_commands.app)
 app.add_typer(sandbox_commands.app)
 app.add_typer(quality_commands.app)
+app.add_typer(schema_commands.app)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 

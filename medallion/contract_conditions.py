@@ -57,7 +57,7 @@ def of_options(column: str, type_: str, options: dict[str, Any], place: str, ref
         elif option in {*_BOUNDS, *_LENGTHS, "pattern", "multipleOf"}:
             raise refuse(where, f"says nothing of {type_}", "see ODCS 3.1 on the options of each logicalType")
         elif option not in _SILENT:
-            raise refuse(f"{place}.logicalTypeOptions", f"unknown option '{option}'", "see ODCS 3.1")
+            raise refuse(where, f"unknown option '{option}'", "see ODCS 3.1")
     return found
 
 

@@ -5,54 +5,55 @@ layout: {partitionedBy: [{column: customer_id, transform: bucket, argument: 8}],
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, get_args
 
 from medallion.contract import Layout, PartitionBy, PartitionTransform
-from medallion.errors import ContractError
+from medallion.contract_problems import Problems
 
 _PLACE = "customProperties.layout"
 _KEYS = ("partitionedBy", "sortedBy", "compactAbove")
 _WITH_ARGUMENT = ("bucket", "truncate")
 
-Refuse = Callable[[str, str, str], ContractError]
 
-
-def read(value: Any, columns: list[str], refuse: Refuse) -> Layout:
+def read(value: Any, columns: list[str], problems: Problems) -> Layout:
     """Read the property; absent, the layout is the engine's own.
 
     Args:
         columns: the dataset's columns.
-        refuse: makes the error from (place, problem, hint).
-    Raises: ContractError naming the key.
+        problems: what is wrong with it is noted there.
+    Raises: ContractError if it cannot be read at all.
     """
     if value is None:
         return Layout()
     if not isinstance(value, dict) or set(value) - {*_KEYS}:
-        raise refuse(_PLACE, f"{value!r} is no layout", f"use the keys {', '.join(_KEYS)}")
+        raise problems.refuse(_PLACE, f"{value!r} is no layout", f"use the keys {', '.join(_KEYS)}")
     partitions = value.get("partitionedBy", [])
     if not isinstance(partitions, list):
-        raise refuse(f"{_PLACE}.partitionedBy", f"{partitions!r} is no list", "write [{column: …, transform: …}]")
+        raise problems.refuse(f"{_PLACE}.partitionedBy", f"{partitions!r} is no list", "write [{column: …, transform: …}]")
     sorted_by = value.get("sortedBy", [])
     if not isinstance(sorted_by, list) or any(column not in columns for column in sorted_by):
-        raise refuse(f"{_PLACE}.sortedBy", f"{sorted_by!r} are no columns of the schema", f"use some of {columns}")
+        problems.note(f"{_PLACE}.sortedBy", f"{sorted_by!r} are no columns of the schema", f"use some of {columns}")
+        sorted_by = []
     above = value.get("compactAbove")
     if above is not None and (isinstance(above, bool) or not isinstance(above, int) or above < 1):
-        raise refuse(f"{_PLACE}.compactAbove", f"{above!r} is no number of files", "write a whole number from 1")
-    return Layout(tuple(_partition(one, columns, refuse) for one in partitions), tuple(sorted_by), above)
+        problems.note(f"{_PLACE}.compactAbove", f"{above!r} is no number of files", "write a whole number from 1")
+    by = []
+    for number, one in enumerate(partitions):
+        with problems.going_on():
+            by.append(_partition(one, f"{_PLACE}.partitionedBy[{number}]", columns, problems))
+    return Layout(tuple(by), tuple(sorted_by), above)
 
 
-def _partition(value: Any, columns: list[str], refuse: Refuse) -> PartitionBy:
-    place = f"{_PLACE}.partitionedBy"
+def _partition(value: Any, place: str, columns: list[str], problems: Problems) -> PartitionBy:
     if not isinstance(value, dict) or set(value) - {"column", "transform", "argument"}:
-        raise refuse(place, f"{value!r} is no partition", "write {column: …, transform: …}")
+        raise problems.refuse(place, f"{value!r} is no partition", "write {column: …, transform: …}")
     column, transform, argument = value.get("column"), value.get("transform", "identity"), value.get("argument")
     if column not in columns:
-        raise refuse(place, f"there is no column '{column}'", f"use one of {columns}")
+        raise problems.refuse(place, f"there is no column '{column}'", f"use one of {columns}")
     if transform not in get_args(PartitionTransform):
-        raise refuse(place, f"transform '{transform}' is unknown", f"use one of {get_args(PartitionTransform)}")
+        raise problems.refuse(place, f"transform '{transform}' is unknown", f"use one of {get_args(PartitionTransform)}")
     wants = transform in _WITH_ARGUMENT
     if wants != (isinstance(argument, int) and not isinstance(argument, bool) and argument > 0):
         hint = "bucket and truncate, and only they, take a number"
-        raise refuse(place, f"argument {argument!r} does not fit {transform}", hint)
+        raise problems.refuse(place, f"argument {argument!r} does not fit {transform}", hint)
     return PartitionBy(column, transform, argument)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from open_data_contract_standard.model import (
@@ -19,7 +18,7 @@ from open_data_contract_standard.model import (
 
 from medallion import contract_conditions, contract_operators, contract_over_time, contract_references
 from medallion.contract import UNPARSED, Rule, Severity
-from medallion.errors import ContractError
+from medallion.contract_problems import Problems
 from medallion.rule_kinds import Figure, Must
 
 _ROW_QUERY = re.compile(r"\s*select\s+count\(\*\)\s+from\s+\$?\{object\}\s+where\s+(.+)", re.I | re.S)
@@ -27,21 +26,16 @@ _PROPERTY = re.compile(r"\$?\{property\}")
 _NONE = Must((("=", 0.0),))
 
 
-class RuleReader:
-    """Reads rules, and refuses what cannot be judged by naming the file and the place in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def refuse(self, place: str, problem: str, hint: str) -> ContractError:
-        return ContractError(f"{self.path}: {place}: {problem}", hint=hint)
+class RuleReader(Problems):
+    """Reads rules; what cannot be judged is a problem, told by the file and the place in it."""
 
     def custom(self, properties: list[CustomProperty] | None, place: str, allowed: set[str]) -> dict[str, Any]:
         found = {str(item.property): item.value for item in properties or []}
         if len(found) < len(properties or []):
-            raise self.refuse(f"{place}.customProperties", "a property stands twice", "remove one")
-        if unknown := sorted(set(found) - allowed):
-            raise self.refuse(f"{place}.customProperties", f"unknown property '{unknown[0]}'", f"use one of {sorted(allowed)}")
+            self.note(f"{place}.customProperties", "a property stands twice", "remove one")
+        for unknown in sorted(set(found) - allowed):
+            known = f"use one of {sorted(allowed)}"
+            self.note(f"{place}.customProperties.{unknown}", f"unknown property '{unknown}'", known)
         return found
 
     def rules(
@@ -54,23 +48,27 @@ class RuleReader:
                 Rule("parses", "error", self.parse_tolerance(table), "every value parses as its type", f"{UNPARSED} IS NULL")
             )
         for item in table.properties or []:
-            rules += self.implied(item, types[str(item.name)])
-            rules += [self.quality(rule, item.name, types) for rule in item.quality or []]
-            place = f"schema[0].properties.{item.name}.relationships"
-            rules += [
-                self.reference(each, dataset, types, item.name, f"{place}[{i}]")
-                for i, each in enumerate(item.relationships or [])
-            ]
-        rules += [self.quality(rule, None, types) for rule in table.quality or []]
-        rules += [
-            self.reference(each, dataset, types, None, f"schema[0].relationships[{i}]")
-            for i, each in enumerate(table.relationships or [])
-        ]
-        rules += [
-            self.freshness(each, str(table.name), types, f"slaProperties[{i}]")
-            for i, each in enumerate(sla or [])
-            if (each.property or "").lower() in contract_over_time.FRESHNESS
-        ]
+            if str(item.name) not in types:
+                continue  # it cannot be read, which is a problem already
+            with self.going_on():
+                rules += self.implied(item, types[str(item.name)])
+            for rule in item.quality or []:
+                with self.going_on():
+                    rules.append(self.quality(rule, item.name, types))
+            for i, each in enumerate(item.relationships or []):
+                with self.going_on():
+                    place = f"schema[0].properties.{item.name}.relationships[{i}]"
+                    rules.append(self.reference(each, dataset, types, item.name, place))
+        for rule in table.quality or []:
+            with self.going_on():
+                rules.append(self.quality(rule, None, types))
+        for i, each in enumerate(table.relationships or []):
+            with self.going_on():
+                rules.append(self.reference(each, dataset, types, None, f"schema[0].relationships[{i}]"))
+        for i, promise in enumerate(sla or []):
+            if (promise.property or "").lower() in contract_over_time.FRESHNESS:
+                with self.going_on():
+                    rules.append(self.freshness(promise, str(table.name), types, f"slaProperties[{i}]"))
         key = sorted((i.primaryKeyPosition or 1, str(i.name)) for i in table.properties or [] if i.primaryKey)
         if key:
             columns = tuple(name for _, name in key)
@@ -83,12 +81,14 @@ class RuleReader:
 
     def tolerance(self, value: Any, place: str) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-            raise self.refuse(place, f"tolerance {value!r} is neither a share nor a number of rows", "write 0.01 or 5")
+            what = f"tolerance {value!r} is neither a share nor a number of rows"
+            self.note(f"{place}.customProperties.tolerance", what, "write 0.01 or 5")
+            return 0.0
         return float(value)
 
     def severity(self, value: Any, place: str) -> Severity:
         if value not in ("error", "warning"):
-            raise self.refuse(place, f"severity '{value}' is unknown", "use error or warning")
+            self.note(place, f"severity '{value}' is unknown", "use error or warning")
         return "error" if value == "error" else "warning"
 
     def quarantine(self, custom: Mapping[str, Any], severity: Severity, place: str) -> bool:
@@ -106,7 +106,9 @@ class RuleReader:
         tolerance = self.tolerance(custom.get("tolerance", 0), place)
         quarantine = self.quarantine(custom, severity, place)
         conditions = {"required": f"`{name}` IS NOT NULL"} if item.required or item.primaryKey else {}
-        conditions |= contract_conditions.of_options(name, type_, dict(item.logicalTypeOptions or {}), place, self.refuse)
+        for option in dict(item.logicalTypeOptions or {}).items():
+            with self.going_on():
+                conditions |= contract_conditions.of_options(name, type_, dict([option]), place, self.refuse)
         rules = [
             Rule(f"{name}_{kind}", severity, tolerance, condition.replace("`", ""), condition, quarantine=quarantine)
             for kind, condition in conditions.items()
@@ -119,7 +121,7 @@ class RuleReader:
         place = f"quality '{rule.name or rule.metric or rule.type}'" + (f" of {column}" if column else "")
         custom = self.custom(rule.customProperties, place, {"tolerance", "scope", "quarantine"})
         if not rule.name:
-            raise self.refuse(place, "has no name", "give the rule a name: people will read it in the quarantine")
+            self.note(place, "has no name", "give the rule a name: people will read it in the quarantine")
         about = self.about(rule, column, types, place)
         on_rows = "passes" in about
         scope = custom.get("scope", "write")
@@ -135,10 +137,10 @@ class RuleReader:
             raise self.refuse(place, "tolerance means nothing here", "say with the operator, or `within`, what is allowed")
         severity = self.severity(rule.severity or "error", place)
         return Rule(
-            name=rule.name,
+            name=rule.name or "",
             severity=severity,
             tolerance=self.tolerance(custom.get("tolerance", 0), place),
-            description=(rule.description or rule.name).strip(),
+            description=(rule.description or rule.name or "").strip(),
             scope=scope,
             quarantine=self.quarantine(custom, severity, place),
             **about,

@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 from medallion import contract_file, domain_references
 from medallion.contract import LAYERS, Contract, Layer
 from medallion.domain_folders import BUILT_IN, CONTRACTS, Place, places
-from medallion.errors import ContractError, UsageError
+from medallion.errors import ContractError, Problem, UsageError
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ class Domains:
             sorter.prepare()
         except CycleError as error:
             path = " → ".join(error.args[1])
-            raise ContractError(
-                f"the transforms form a cycle: {path}", hint="remove one of these inputs, or a relationship"
-            ) from error
+            code = self.transforms[error.args[1][0]].function.__code__
+            told = f"the transforms form a cycle: {path}"
+            hint = "remove one of these inputs, or a relationship"
+            raise _wrong(code.co_filename, told, hint, code.co_firstlineno) from error
         found: list[str] = []
         ready: list[str] = []
         while sorter.is_active():  # layer by layer, as far as no silver reads another domain's gold
@@ -143,29 +145,48 @@ def load(settings: Settings, *further: Path) -> Domains:
 
     Raises: ContractError for a contract, transform or parameter that does not fit.
     """
-    contracts: dict[str, Contract] = {}
-    homes: dict[str, Path] = {}
-    found = places(settings, *further)
-    for place in found:
-        mine = _contracts(place)
-        domain = next(iter(mine.values())).domain
-        if domain in homes:
-            raise ContractError(
-                f"the domain {domain} stands in {homes[domain]} and in {place.folder}", hint="remove or rename one"
-            )
-        homes[domain] = place.folder
-        contracts |= mine
-    transforms = {t.dataset: t for domain, folder in homes.items() for t in _transforms(domain, folder, contracts)}
-    for dataset, contract in contracts.items():
-        if contract.layer != "bronze" and dataset not in transforms:
-            raise ContractError(
-                f"{contract.path}: {dataset} has no transform",
-                hint=f"write `def {contract.name}(…)` in {contract.path.parent / contract.layer}.py",
-            )
-    domain_references.check(contracts)
-    domains = Domains(contracts, transforms)
+    domains = gather(places(settings, *further), _stop)
     _ = domains.order
     return domains
+
+
+Tell = Callable[[ContractError], None]
+"""What is done with something that does not fit: raise it, or keep it and go on."""
+
+
+def _stop(error: ContractError) -> None:
+    raise error
+
+
+def gather(found: Iterable[Place], tell: Tell) -> Domains:
+    """The contracts and transforms of these places, and what does not fit, told one by one. A contract that
+    cannot be read counts as there, so that nothing is told of what only follows from it."""
+    contracts: dict[str, Contract] = {}
+    homes: dict[str, Path] = {}
+    for place in found:
+        mine = _contracts(place, tell)
+        domain = next((contract.domain for contract in mine.values()), None)
+        if domain is None:
+            continue
+        if domain in homes:
+            twice = f"the domain {domain} stands in {homes[domain]} and in {place.folder}"
+            tell(_wrong("", twice, "remove or rename one"))
+            continue
+        homes[domain] = place.folder
+        contracts |= mine
+    made: dict[str, Transform | None] = {}
+    for domain, folder in homes.items():
+        made |= _transforms(domain, folder, contracts, tell)
+    for dataset, contract in contracts.items():
+        if contract.layer != "bronze" and dataset not in made:
+            hint = f"write `def {contract.name}(…)` in {contract.path.parent / contract.layer}.py"
+            tell(_wrong(contract.path, f"{dataset} has no transform", hint))
+    domain_references.check(contracts, tell)
+    return Domains(contracts, {dataset: transform for dataset, transform in made.items() if transform})
+
+
+def _wrong(file: Path | str, problem: str, hint: str, line: int = 0) -> ContractError:
+    return ContractError.of([Problem(str(file), line, min(line, 1), "", problem, hint)])
 
 
 def summaries(settings: Settings) -> list[Summary]:
@@ -181,64 +202,83 @@ def summaries(settings: Settings) -> list[Summary]:
     return found
 
 
-def _contracts(place: Place) -> dict[str, Contract]:
+def _contracts(place: Place, tell: Tell) -> dict[str, Contract]:
     """The contracts of one folder, all of one domain."""
     found = {}
     for path in sorted(place.folder.glob(CONTRACTS)):
-        contract = contract_file.read(path)
+        try:
+            contract = contract_file.read(path)
+        except ContractError as error:
+            tell(error)
+            if stands_for := contract_file.named_by(path):
+                found[stands_for.dataset] = stands_for
+            continue
         if path.name != f"{contract.layer}.{contract.name}.odcs.yaml":
-            raise ContractError(f"{path}: holds {contract.dataset}", hint=f"call it {contract.layer}.{contract.name}.odcs.yaml")
+            tell(_wrong(path, f"holds {contract.dataset}", f"call it {contract.layer}.{contract.name}.odcs.yaml"))
         found[contract.dataset] = contract
     names = sorted({contract.domain for contract in found.values()})
     if len(names) > 1:
-        raise ContractError(f"{place.folder}: its contracts name the domains {names}", hint="one folder, one domain")
-    if names[0] in RESERVED:
-        raise ContractError(f"{place.folder}: no domain may be called '{names[0]}'", hint=f"reserved: {', '.join(RESERVED)}")
-    if place.named not in (None, names[0]):
-        raise ContractError(
-            f"{place.folder}: the {place.origin} calls this domain '{place.named}', its contracts call it '{names[0]}'",
-            hint="give both one name",
-        )
+        tell(_wrong(place.folder, f"its contracts name the domains {names}", "one folder, one domain"))
+    if names and names[0] in RESERVED:
+        tell(_wrong(place.folder, f"no domain may be called '{names[0]}'", f"reserved: {', '.join(RESERVED)}"))
+    if names and place.named not in (None, names[0]):
+        differs = f"the {place.origin} calls this domain '{place.named}', its contracts call it '{names[0]}'"
+        tell(_wrong(place.folder, differs, "give both one name"))
     return found
 
 
-def _transforms(domain: str, folder: Path, contracts: dict[str, Contract]) -> Iterable[Transform]:
+def _transforms(domain: str, folder: Path, contracts: dict[str, Contract], tell: Tell) -> dict[str, Transform | None]:
+    """The transforms of one folder by dataset; None for one that is there and cannot be used."""
+    found: dict[str, Transform | None] = {}
     for layer in ("silver", "gold"):
         path = folder / f"{layer}.py"
         if not path.is_file():
             continue
-        module = _module(path, f"medallion_domain_{domain}_{layer}")
+        try:
+            module = _module(path, f"medallion_domain_{domain}_{layer}")
+        except ContractError as error:
+            tell(error)
+            found |= {d: None for d, c in contracts.items() if (c.domain, c.layer) == (domain, layer)}
+            continue
         fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if name.startswith("_") or function.__module__ != module.__name__:
                 continue
-            dataset = f"{layer}.{domain}.{name}"
+            dataset, line = f"{layer}.{domain}.{name}", function.__code__.co_firstlineno
+            found[dataset] = None
             if dataset not in contracts:
-                raise ContractError(
-                    f"{path}: transform '{name}' has no contract", hint=f"write {layer}.{name}.odcs.yaml beside it"
-                )
-            inputs = {p: _resolve(p, contracts[dataset], contracts) for p in inspect.signature(function).parameters}
-            if not inputs:
-                raise ContractError(f"{path}: transform '{name}' reads nothing", hint="name its inputs as parameters")
-            yield Transform(dataset, function, inputs, fingerprint)
+                tell(_wrong(path, f"transform '{name}' has no contract", f"write {layer}.{name}.odcs.yaml beside it", line))
+                continue
+            inputs = {}
+            parameters = inspect.signature(function).parameters
+            for parameter in parameters:
+                try:
+                    inputs[parameter] = _resolve(parameter, contracts[dataset], contracts, line)
+                except ContractError as error:
+                    tell(error)
+            if not parameters:
+                tell(_wrong(path, f"transform '{name}' reads nothing", "name its inputs as parameters", line))
+            elif len(inputs) == len(parameters):
+                found[dataset] = Transform(dataset, function, inputs, fingerprint)
+    return found
 
 
 def _module(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ContractError(f"{path}: cannot be imported", hint="mend the file")
+        raise _wrong(path, "cannot be imported", "mend the file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ContractError(f"{path}: cannot be imported: {error!r}", hint="mend the file") from error
+        raise _wrong(path, f"cannot be imported: {error!r}", "mend the file", _line_in(path, error)) from error
     return module
 
 
-def _resolve(parameter: str, made: Contract, contracts: dict[str, Contract]) -> str:
+def _resolve(parameter: str, made: Contract, contracts: dict[str, Contract], line: int) -> str:
     """The dataset that a parameter names. Raises: ContractError, also for another domain's bronze."""
-    place = f"{made.path.parent / made.layer}.py: parameter '{parameter}' of '{made.name}'"
+    file, place = f"{made.path.parent / made.layer}.py", f"parameter '{parameter}' of '{made.name}'"
     candidates = [
         f"{layer}.{made.domain}.{parameter.removeprefix(f'{layer}_')}" for layer in LAYERS if parameter.startswith(f"{layer}_")
     ]
@@ -259,20 +299,30 @@ def _resolve(parameter: str, made: Contract, contracts: dict[str, Contract]) -> 
             meant += [candidate for candidate in theirs if candidate in contracts][:1]
             candidates += theirs
     if len(meant) > 1:
-        raise ContractError(f"{place} could be {' or '.join(meant)}", hint="write <domain>_<layer>_<name>, or rename a domain")
+        clearer = "write <domain>_<layer>_<name>, or rename a domain"
+        raise _wrong(file, f"{place} could be {' or '.join(meant)}", clearer, line)
     if meant:
         return meant[0]
-    _refuse_bronze_of_others(place, parameter, made, contracts)
-    raise ContractError(f"{place} is no dataset", hint=f"looked for {', '.join(candidates)}")
+    if bronze := _bronze_of_others(parameter, made, contracts):
+        open_ = sorted(c.dataset for c in contracts.values() if c.domain == bronze.domain and c.layer != "bronze")
+        instead = f"read what {bronze.domain} answers for, by its contract: {', '.join(open_) or 'nothing yet; ask its owner'}"
+        foreign = f"{place} names {bronze.dataset}, the bronze of another domain, which nobody else reads"
+        raise _wrong(file, foreign, instead, line)
+    raise _wrong(file, f"{place} is no dataset", f"looked for {', '.join(candidates)}", line)
 
 
-def _refuse_bronze_of_others(place: str, parameter: str, made: Contract, contracts: dict[str, Contract]) -> None:
+def _bronze_of_others(parameter: str, made: Contract, contracts: dict[str, Contract]) -> Contract | None:
     for bronze in contracts.values():
         domain, name = bronze.domain, bronze.name
         names = (f"{domain}_bronze_{name}", f"bronze_{domain}_{name}", f"{domain}_{name}")
         if bronze.layer == "bronze" and domain != made.domain and parameter in names:
-            open_ = sorted(c.dataset for c in contracts.values() if c.domain == domain and c.layer != "bronze")
-            raise ContractError(
-                f"{place} names {bronze.dataset}, the bronze of another domain, which nobody else reads",
-                hint=f"read what {domain} answers for, by its contract: {', '.join(open_) or 'nothing yet; ask its owner'}",
-            )
+            return bronze
+    return None
+
+
+def _line_in(path: Path, error: BaseException) -> int:
+    """The line of a file at which an import of it failed; 0 if it is not known."""
+    lines = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno or 0)
+    return lines[-1] if lines else 0

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from medallion.contract import Contract, Rule
 from medallion.contract_conditions import WHOLE, kind
-from medallion.errors import ContractError
+from medallion.errors import ContractError, Problem
 
 
-def check(contracts: Mapping[str, Contract]) -> None:
-    """See that every relationship names a dataset of silver or gold, and columns of the same types there.
-
-    Raises: ContractError naming the contract, the rule and what is wrong with it.
-    """
+def check(contracts: Mapping[str, Contract], tell: Callable[[ContractError], None]) -> None:
+    """See that every relationship names a dataset of silver or gold, and columns of the same types there; what does
+    not is told, with the contract and the rule."""
     for contract in contracts.values():
         for rule in contract.rules:
             if rule.reference:
-                _check(contract, rule, contracts)
+                try:
+                    _check(contract, rule, contracts)
+                except ContractError as error:
+                    tell(error)
 
 
 def _check(contract: Contract, rule: Rule, contracts: Mapping[str, Contract]) -> None:
@@ -25,7 +26,7 @@ def _check(contract: Contract, rule: Rule, contracts: Mapping[str, Contract]) ->
     assert reference is not None
 
     def refuse(problem: str, hint: str) -> ContractError:
-        return ContractError(f"{contract.path}: relationship '{rule.name}': {problem}", hint=hint, dataset=contract.dataset)
+        return ContractError.of([Problem(str(contract.path), 0, 0, f"relationship '{rule.name}'", problem, hint)])
 
     to = contracts.get(reference.to)
     if to is None:
@@ -36,6 +37,8 @@ def _check(contract: Contract, rule: Rule, contracts: Mapping[str, Contract]) ->
             f"{to.dataset} is bronze: text as it came, of every delivery",
             f"point into what {to.domain} makes of it in silver or gold",
         )
+    if not to.columns:
+        return  # it cannot be read, which is told already
     here, there = contract.schema(), to.schema()
     for own, other in zip(reference.columns, reference.to_columns, strict=True):
         if other not in there:

@@ -15,6 +15,9 @@ A person at a terminal sees both; the traceback goes to the log.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 
 class MedallionError(Exception):
     """The base of all failures.
@@ -64,8 +67,39 @@ class SettingsError(UsageError):
     """A setting that does not exist, does not parse, or contradicts another."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a file: where (lines and columns count from 1; 0: the file as a whole), what,
+    and what to do. `place` is the dotted path in a contract."""
+
+    file: str
+    line: int
+    column: int
+    place: str
+    problem: str
+    hint: str
+
+    @property
+    def text(self) -> str:
+        """`file:line:column: place: problem`, as editors understand it."""
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ": ".join(part for part in (where, self.place, self.problem) if part)
+
+
 class ContractError(UsageError):
-    """A contract file that cannot be used; names the file and the place in it."""
+    """A contract file that cannot be used; names the file and the place in it. `problems` are all that
+    were found, as far as they are known one by one; the message is the first of them."""
+
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> ContractError:
+        """The error that tells the first of these problems, and how many more there are."""
+        first, more = problems[0], len(problems) - 1
+        hint = f"{first.hint} (and {more} more: `medallion contract check {first.file}`)" if more else first.hint
+        error = cls(first.text, hint=hint)
+        error.problems = tuple(problems)
+        return error
 
 
 class GateRefused(MedallionError):

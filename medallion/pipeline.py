@@ -217,8 +217,11 @@ def _make(lake: Lake, run: Run, branch: Branch, plan: Plan, dataset: str, tasks:
 
 
 def _evolve(lake: Lake, run: Run, branch: Branch, dataset: str) -> None:
-    if added := branch.evolve(lake.domains.contracts[dataset]):
-        run.notes.append(f"{dataset}: added columns {', '.join(added)}")
+    if changed := branch.evolve(lake.domains.contracts[dataset]):
+        added, widened = ([one for one in changed if one.kind == kind] for kind in ("added", "widened"))
+        told = [f"added columns {', '.join(one.path for one in added)}"] if added else []
+        told += [f"widened {', '.join(one.text for one in widened)}"] if widened else []
+        run.notes.append(f"{dataset}: {'; '.join(told)}")
 
 
 def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report) -> dict[str, list[Arrival]]:

@@ -26,6 +26,7 @@ VENV = ROOT / ".venv"
 FOLDER = VENV / ".setup"
 SERVERS = VENV / "servers"
 DUCKDB_ICEBERG = FOLDER / "duckdb-iceberg"
+DATACONTRACT = FOLDER / "datacontract"
 PYTHON = VENV / "bin" / "python"
 BASE_PYTHON = os.path.realpath(sys.executable)  # also when this runs in the activated environment
 MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
@@ -93,13 +94,22 @@ def environment() -> None:
 
 def duckdb_iceberg() -> None:
     """DuckDB with its reader of Iceberg, in a folder of its own: the environment has a newer DuckDB."""
-    new = DUCKDB_ICEBERG.with_suffix(".new")
+    _beside(DUCKDB_ICEBERG, "duckdb_iceberg.lock", "tests/integration/test_other_engines.py")
+
+
+def datacontract() -> None:
+    """The linter of data contracts, in a folder of its own: it needs another typer than the environment has."""
+    _beside(DATACONTRACT, "datacontract.lock", "tests/integration/test_contract_lint.py")
+
+
+def _beside(folder: Path, lock: str, needed_by: str) -> None:
+    new = folder.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
-    lock = ROOT / "scripts" / "duckdb_iceberg.lock"
-    words = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--require-hashes", "--target", new, "-r", lock]
-    runner.command(words, log="duckdb-iceberg", remedy=f"only tests/integration/test_other_engines.py needs it; {NETWORK}")
-    shutil.rmtree(DUCKDB_ICEBERG, ignore_errors=True)
-    new.replace(DUCKDB_ICEBERG)
+    words: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--require-hashes"]
+    words += ["--target", new, "-r", ROOT / "scripts" / lock]
+    runner.command(words, log=folder.name, remedy=f"only {needed_by} needs it; {NETWORK}")
+    shutil.rmtree(folder, ignore_errors=True)
+    new.replace(folder)
 
 
 def package_version() -> str:
@@ -225,6 +235,8 @@ def main() -> int:
              results=[FOLDER / "jars", SERVERS / "nessie.jar"]),
         Step("duckdb-iceberg", "another DuckDB, for the tests; half a minute", duckdb_iceberg,
              [version, scripts / "duckdb_iceberg.lock"], behind=["environment"], results=[DUCKDB_ICEBERG], optional=True),
+        Step("datacontract", "a linter of contracts, for the tests; half a minute", datacontract,
+             [version, scripts / "datacontract.lock"], behind=["environment"], results=[DATACONTRACT], optional=True),
         Step("minio", "MinIO from source; 2 to 5 minutes", minio, [MINIO], results=[SERVERS / "minio"]),
         Step("package", "medallion itself", package, [str(ROOT), package_version(), Path(__file__)],
              after=["environment"], results=[VENV / "bin" / "medallion"]),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract
+from medallion.lakehouse import schema
 from medallion.lakehouse.history import added_records
 from medallion.lakehouse.nessie import Content, Nessie
-from medallion.lakehouse.table import layout_changes, missing_columns, open_static
+from medallion.lakehouse.schema import Difference
+from medallion.lakehouse.table import contract_properties, layout_changes, open_static
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,21 +44,21 @@ class Branch:
         self._writer(frame, dataset, notes).overwrite(where)
         return added_records(self.settings.s3, self.content(dataset))
 
-    def evolve(self, contract: Contract) -> list[str]:
-        """Add the columns that the contract has and the table lacks, and lay the table out as the
-        contract says from now on. Returns: the columns' names.
+    def evolve(self, contract: Contract) -> list[Difference]:
+        """Add the columns that the contract has and the table lacks, widen types that it widened, and lay the
+        table out as the contract says from now on. Returns: what became of the schema.
 
         Raises: ContractError for a change that would break readers.
         """
         table = open_static(self.settings.s3, self.content(contract.dataset))
-        new = missing_columns(table, contract)
-        if new:
-            columns = ", ".join(f"`{name}` {type_}" for name, type_ in new.items())
-            self.spark.sql(f"ALTER TABLE {self.catalog}.{contract.dataset} ADD COLUMNS ({columns})")
-        name = f"{self.catalog}.{contract.dataset}"
-        for change in layout_changes(table, contract):
-            self.spark.sql(f"ALTER TABLE {name} {change}")
-        return list(new)
+        found, name = schema.changes(table, contract), f"{self.catalog}.{contract.dataset}"
+        todo = schema.statements(name, found) + [f"ALTER TABLE {name} {change}" for change in layout_changes(table, contract)]
+        if found:
+            properties = ", ".join(f"'{key}' = '{value}'" for key, value in contract_properties(contract).items())
+            todo.append(f"ALTER TABLE {name} SET TBLPROPERTIES ({properties})")
+        for statement in todo:
+            self.spark.sql(statement)
+        return found
 
     def rewrite_files(self, dataset: str, where: str) -> int:
         """Rewrite small files into larger ones, in the table's sort order, in one commit.

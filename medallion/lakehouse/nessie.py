@@ -170,13 +170,15 @@ class Nessie:
             meta = entry["commitMeta"]
             if meta["hash"] == until or (limit is not None and count >= limit):
                 return
-            yield Commit(
-                hash=meta["hash"],
-                parent=(meta.get("parentCommitHashes") or [NO_ANCESTOR])[0],
-                message=meta.get("message", ""),
-                time=datetime.fromisoformat(meta["commitTime"]),
-                properties={name: values[0] for name, values in (meta.get("allProperties") or {}).items() if values},
-            )
+            yield _commit(meta)
+
+    def versions(self, at: Reference, key: str) -> Iterator[tuple[Commit, Content | None]]:
+        """Every commit from `at` backwards that changed a key, newest first, and what it put there; None where
+        it removed it."""
+        for entry in self._pages(f"trees/{_path(at)}/history", "logEntries", {"fetch": "ALL"}):
+            for operation in entry.get("operations") or ():
+                if operation["key"]["elements"] == key.split(".") and operation["type"] in ("PUT", "DELETE"):
+                    yield _commit(entry["commitMeta"]), operation.get("content")
 
     # ── commit ────────────────────────────────────────────────────────────────────────────────
     def commit(self, onto: Reference, body: dict[str, Any]) -> str:
@@ -274,6 +276,16 @@ def commit_body(
         "commitMeta": {"message": message, "authors": [author], "properties": properties},
         "operations": [operation.as_json() for operation in operations],
     }
+
+
+def _commit(meta: dict[str, Any]) -> Commit:
+    return Commit(
+        hash=meta["hash"],
+        parent=(meta.get("parentCommitHashes") or [NO_ANCESTOR])[0],
+        message=meta.get("message", ""),
+        time=datetime.fromisoformat(meta["commitTime"]),
+        properties={name: values[0] for name, values in (meta.get("allProperties") or {}).items() if values},
+    )
 
 
 def _path(at: Reference) -> str:

@@ -65,6 +65,8 @@ _PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
     "gc.enabled": "false",  # files are shared between branches; only branch-aware maintenance may delete
 }
+CONTRACT_VERSION, CONTRACT_FINGERPRINT = "medallion.contract-version", "medallion.contract-fingerprint"
+"""Table properties that tell which contract brought the table's schema: its version, the SHA-256 of its file."""
 _WHOLE_BOUNDS = ("_delivery", "_source_uri", "_source_sha256")
 """Columns whose bounds manifests keep in full, where a table has them: so deliveries are read from there."""
 _SIMPLE: dict[str, IcebergType] = {
@@ -139,9 +141,8 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
     name = contract.quarantine if quarantine else contract.dataset
     leaf = name.split(".")[-1]
     location = f"s3://{contract.bucket}/tables/{contract.domain}/{leaf}-{uuid.uuid4()}"
-    metadata = new_table_metadata(
-        schema, _partition_spec(schema, by), _sort_order(schema, sorted_by), location, _properties(columns, by)
-    )
+    properties = _properties(columns, by) | ({} if quarantine else contract_properties(contract))
+    metadata = new_table_metadata(schema, _partition_spec(schema, by), _sort_order(schema, sorted_by), location, properties)
     # pyiceberg leaves out that there is no snapshot; Nessie's REST endpoint cannot read a file that does not say so
     written = json.loads(metadata.model_dump_json(exclude_none=True)) | {"current-snapshot-id": -1}
     path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
@@ -171,6 +172,11 @@ def _sort_order(schema: Schema, columns: Sequence[str]) -> SortOrder:
 def _properties(columns: Iterable[str], by: Sequence[PartitionBy]) -> dict[str, str]:
     bounds = {f"write.metadata.metrics.column.{name}": "full" for name in _WHOLE_BOUNDS if name in columns}
     return _PROPERTIES | bounds | _distribution(by)
+
+
+def contract_properties(contract: Contract) -> dict[str, str]:
+    """What a table keeps of the contract that brought its schema."""
+    return {CONTRACT_VERSION: contract.version, CONTRACT_FINGERPRINT: contract.fingerprint}
 
 
 def _distribution(by: Sequence[PartitionBy]) -> dict[str, str]:
@@ -217,25 +223,6 @@ def _static(location: str, io: FileIO) -> StaticTable:
     return StaticTable(("static-table", location), metadata, location, io, NoopCatalog("static-table"))
 
 
-def missing_columns(table: StaticTable, contract: Contract) -> dict[str, str]:
-    """Columns that the contract has and the table lacks: name -> Spark SQL type, to be added.
-
-    Raises: ContractError if the contract dropped or retyped a column: that would break readers.
-    """
-    ids = iter(range(1, 10_000))
-    wanted = {name: (type_, iceberg_type(type_, ids)) for name, type_ in contract.schema().items()}
-    present = {field.name: field.field_type for field in table.schema().fields}
-    for name, there in present.items():
-        if name not in wanted or _shape(wanted[name][1]) != _shape(there):
-            now = wanted[name][0] if name in wanted else "nothing"
-            raise ContractError(
-                f"{contract.path}: column '{name}' is {there} in the table and {now} in the contract",
-                hint="that breaks readers: give the dataset a new name for the new shape, or undo the change",
-                dataset=contract.dataset,
-            )
-    return {name: type_ for name, (type_, _) in wanted.items() if name not in present}
-
-
 def layout_changes(table: StaticTable, contract: Contract) -> list[str]:
     """What Spark's `ALTER TABLE` has to say so that new files lie as the contract's layout says; files
     that are there already stay as they are."""
@@ -260,7 +247,3 @@ def _term(column: str, transform: str) -> str:
     if name == "identity":
         return f"`{column}`"
     return f"{name}({argument}, `{column}`)" if argument else f"{name}s(`{column}`)"
-
-
-def _shape(type_: IcebergType) -> str:
-    return re.sub(r"\d+: ", "", str(type_)) if not isinstance(type_, DecimalType) else str(type_)

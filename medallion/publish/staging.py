@@ -96,10 +96,14 @@ def fit(s3: S3, target: Target, dataset: str, content: Content) -> Fit:
             problem = f"column '{name}' is {type_} in the warehouse, and {now} ({wanted[name].type}) in the lake"
         else:
             continue
+        hint = "publish it as a new dataset under another name, or bring the column back in the gold transform"
+        if name in wanted:
+            hint = (
+                f"where its consumers can take that, let the table's owner alter the column to {now} in the warehouse, and "
+                "publish again; else publish a new dataset under another name"
+            )
         raise UsageError(
-            f"{dataset}: {problem}; consumers would break, so the warehouse is unchanged",
-            hint="publish it as a new dataset under another name, or bring the column back in the gold transform",
-            dataset=dataset,
+            f"{dataset}: {problem}; consumers would break, so the warehouse is unchanged", hint=hint, dataset=dataset
         )
     new = tuple(column for column in columns if column.name.lower() not in (there or {}))
     return Fit(table, columns, there is not None, new)

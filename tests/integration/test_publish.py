@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from pyiceberg.types import StringType
+from pyiceberg.types import DecimalType, DoubleType, LongType, StringType
 
 from medallion.errors import UsageError
 from medallion.lakehouse.nessie import MAIN
@@ -120,6 +121,39 @@ def test_a_renamed_column_keeps_its_values(settings: Settings, lake: LakeTables,
     lake.commit({one: shuffle})
     publish(settings, Contracts(one))
     assert rows(settings, one) == [(1, "kept")]
+    assert agreed(settings, Contracts(one))
+
+
+def test_a_type_that_widens_shows_or_is_refused_with_a_way_out_that_works(
+    settings: Settings, lake: LakeTables, domain: str
+) -> None:
+    one = gold("one", {"whole": "int", "share": "float", "worth": "decimal(6,2)"}, domain=domain)
+    lake.commit({one: [{"whole": 1, "share": 0.5, "worth": Decimal("1.25")}]})
+    publish(settings, Contracts(one))
+
+    def widen(*columns: tuple[str, Any]) -> Any:
+        def change(table: Any) -> None:
+            with table.update_schema() as update:
+                for name, wider in columns:
+                    update.update_column(name, wider)
+
+        return change
+
+    lake.commit({one: widen(("whole", LongType()), ("share", DoubleType()))})  # its file has the old types
+    assert publish(settings, Contracts(one)).outcome == "published"
+    assert rows(settings, one) == [(1, 0.5, Decimal("1.25"))]
+    lake.commit({one: [{"whole": 3_000_000_000, "share": 0.1, "worth": Decimal("1.25")}]})
+    publish(settings, Contracts(one))
+    assert rows(settings, one) == (shown := [(3_000_000_000, 0.1, Decimal("1.25"))])
+    lake.commit({one: widen(("worth", DecimalType(8, 2)))})
+    lake.commit({one: [{"whole": 1, "share": 0.1, "worth": Decimal("123456.25")}]})
+    with pytest.raises(UsageError, match=r"column 'worth' is \w+\(6,2\) in the warehouse, and \w+\(8,2\)") as refused:
+        publish(settings, Contracts(one))
+    assert rows(settings, one) == shown
+    (wider,) = re.findall(r"alter the column to (\S+) in the warehouse", refused.value.hint or "")
+    select(settings, f"ALTER TABLE {database(settings)}.{domain}.one ALTER COLUMN worth SET DATA TYPE {wider}")
+    publish(settings, Contracts(one))
+    assert rows(settings, one) == [(1, 0.1, Decimal("123456.25"))]
     assert agreed(settings, Contracts(one))
 
 

@@ -51,7 +51,7 @@ def test_a_contract_with_a_repeated_key_is_refused_by_file_key_and_line(tmp_path
     assert yaml.safe_load(text), "plain YAML readers see nothing wrong"
     with pytest.raises(ContractError) as refused:
         contract_file.read(path)
-    assert refused.value.message == f"{path}: line {line}: the key 'name' stands in line {line - 1} already"
+    assert refused.value.message == f"{path}:{line}:5: line {line}: the key 'name' stands in line {line - 1} already"
     assert (refused.value.hint, refused.value.exit_code) == ("remove one of the two", 2)
 
 

@@ -38,7 +38,7 @@ def belongs_to(other: str) -> Damage:
 
 REFUSED: dict[str, tuple[Damage, dict[str, str], str, str]] = {
     "a transform without a contract": (
-        lambda c: c.pop("gold.daily_totals.odcs.yaml"), {}, r"gold\.py: transform 'daily_totals' has no contract",
+        lambda c: c.pop("gold.daily_totals.odcs.yaml"), {}, r"gold\.py:4:1: transform 'daily_totals' has no contract",
         r"gold\.daily_totals\.odcs\.yaml",
     ),
     "a contract without a transform": (
@@ -46,7 +46,7 @@ REFUSED: dict[str, tuple[Damage, dict[str, str], str, str]] = {
         r"def daily_totals\(…\)` in .*gold\.py",
     ),
     "a parameter that is no dataset": (
-        unchanged, {"gold": GOLD_PY.replace("(orders)", "(oders)")}, r"gold\.py: parameter 'oders' of 'daily_totals' is no",
+        unchanged, {"gold": GOLD_PY.replace("(orders)", "(oders)")}, r"gold\.py:4:1: parameter 'oders' of 'daily_totals' is no",
         r"looked for gold\.shop\.oders, silver\.shop\.oders",
     ),
     "a cycle": (
@@ -59,20 +59,20 @@ REFUSED: dict[str, tuple[Damage, dict[str, str], str, str]] = {
         unchanged, {"gold": GOLD_PY.replace("(orders)", "()")}, "'daily_totals' reads nothing", "name its inputs",
     ),
     "a module that does not import": (
-        unchanged, {"gold": "import no_such_module"}, r"gold\.py: cannot be imported: ModuleNotFoundError", "mend",
+        unchanged, {"gold": "import no_such_module"}, r"gold\.py:1:1: cannot be imported: ModuleNotFoundError", "mend",
     ),
-    "a module that is no Python": (unchanged, {"gold": "def :"}, r"gold\.py: cannot be imported: SyntaxError", "mend"),
+    "a module that is no Python": (unchanged, {"gold": "def :"}, r"gold\.py:1:1: cannot be imported: SyntaxError", "mend"),
     "a file of another name": (
         rename("gold.daily_totals.odcs.yaml", "gold.totals.odcs.yaml"), {}, r"gold\.totals\.odcs\.yaml: holds gold\.shop\.daily",
         r"call it gold\.daily_totals\.odcs\.yaml",
     ),
     "a parameter of nothing that is known": (
         unchanged, {"gold": GOLD_PY.replace("(orders)", "(orders, operations_flihgts)")},
-        r"gold\.py: parameter 'operations_flihgts' of 'daily_totals' is no", r"silver\.operations\.flihgts",
+        r"gold\.py:4:1: parameter 'operations_flihgts' of 'daily_totals' is no", r"silver\.operations\.flihgts",
     ),
     "a folder without a contract": (lambda c: c.clear(), {}, r"shop holds no contract \(\*\.odcs\.yaml\)", "domain new"),
     "a contract that is no YAML": (
-        lambda c: c.update({"silver.orders.odcs.yaml": "\t{"}), {}, r"silver\.orders\.odcs\.yaml: .*not a mapping", "start from",
+        lambda c: c.update({"silver.orders.odcs.yaml": "\t{"}), {}, r"silver\.orders\.odcs\.yaml:1:1: .*not a map", "start from",
     ),
     "two domains in a folder": (belongs_to("cellar"), {}, r"name the domains \['cellar', 'shop'\]", "one folder, one domain"),
 }  # fmt: skip

@@ -78,7 +78,7 @@ def test_the_bronze_of_another_is_refused(tmp_path: Path, layer: str, parameter:
     dataset = "bronze.retail.leads" if "leads" in parameter else "bronze.retail.customers"
     with pytest.raises(ContractError) as refused:
         load(retail, customers(tmp_path, "care", **{layer: reads}))
-    assert refused.value.message.startswith(f"{tmp_path / 'care' / layer}.py: parameter '{parameter}' of '")
+    assert refused.value.message.startswith(f"{tmp_path / 'care' / layer}.py:4:1: parameter '{parameter}' of '")
     assert f"names {dataset}, the bronze of another domain, which nobody else reads" in refused.value.message
     assert "gold.retail.daily_totals, silver.retail.customers" in (refused.value.hint or "")
 
