@@ -71,9 +71,7 @@ def matches(column: str, pattern: Any, place: str, refuse: Refuse) -> str:
 def one_of(column: str, type_: str, values: Sequence[Any], place: str, refuse: Refuse) -> str:
     """That a value is one of these."""
     listed = ", ".join(literal(value, type_, place, refuse) for value in values)
-    # Spark's longer lists tell -0.0 from 0.0
-    minus = type_ in BINARY and any(value == 0 for value in values)
-    return f"(`{column}` + 0{BINARY[type_]}) IN ({listed})" if minus else f"`{column}` IN ({listed})"
+    return f"`{column}` IN ({listed})"
 
 
 def missing(column: str, type_: str, values: Any, place: str, refuse: Refuse) -> str:
