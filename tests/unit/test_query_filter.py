@@ -45,11 +45,12 @@ PUSHED = [
     "(id = 1 AND (n = 1 AND (name = 'a' OR x = 0.5)))", "id = 1 AND NOT name = 'a'",
 ]  # fmt: skip
 KEPT = [
-    "name = 1", "id = '1'", "id = 1.0", "id = 1_0", "id < 1e0", "n < 3000000000", "day = '2013-1-5'", "day = '2013-01-05 12:00'",
-    "day < TIMESTAMP '2013-01-05 12:00'", "day IN ('2013-01-05', '2013-01-06 12:00')", "day = try_cast('2013-01-05' AS DATE)",
-    "x > 0.1", "x = 'nan'", "d = 1.5", "NOT id = 1", "id <> 1", "id = 1 OR n = 1", "name = 'a' COLLATE NOCASE",
-    "lower(name) = 'a'", "name COLLATE NOCASE = 'a'", "id NOT IN (1)", "id IN (1, n)", "id IN (1, NULL)", "id = NULL", "id = n", "name IS NULL",
-    "name IS NOT DISTINCT FROM 'a'", "s.name = 'z'", "name LIKE 'a%'", "id NOT BETWEEN 1 AND 2", "id = (SELECT 1)",
+    "name = 1", "id = '1'", "id = 1.0", "id = 1_0", "id < 1e0", "n < 3000000000", "day = '2013-1-5'",
+    "day = '2013-01-05 12:00'", "day < TIMESTAMP '2013-01-05 12:00'", "day IN ('2013-01-05', '2013-01-06 12:00')",
+    "day = try_cast('2013-01-05' AS DATE)", "x > 0.1", "x = 'nan'", "d = 1.5", "NOT id = 1", "id <> 1", "id = 1 OR n = 1",
+    "name = 'a' COLLATE NOCASE", "lower(name) = 'a'", "name COLLATE NOCASE = 'a'", "id NOT IN (1)", "id IN (1, n)",
+    "id IN (1, NULL)", "id = NULL", "id = n", "name IS NULL", "name IS NOT DISTINCT FROM 'a'", "s.name = 'z'",
+    "name LIKE 'a%'", "id NOT BETWEEN 1 AND 2", "id = (SELECT 1)",
 ]  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def test_what_the_reader_leaves_out_is_not_in_the_answer(where: str) -> None:
     kept = row_filter(SCHEMA, conditions(tree(f"SELECT * FROM gold.d.one WHERE {where}")))
     read = ROWS.filter(expression_to_pyarrow(bind(SCHEMA, kept, case_sensitive=True)))
     assert read.num_rows < ROWS.num_rows
-    whole, less = (duckdb.from_arrow(rows).filter(where).fetchall() for rows in (ROWS, read))
+    whole, less = (duckdb.from_arrow(rows).set_alias("one").filter(where).fetchall() for rows in (ROWS, read))
     assert repr(less) == repr(whole)
 
 
