@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 from pyiceberg.table import Table
 from pyiceberg.types import StringType
 
@@ -22,6 +21,7 @@ from medallion.lakehouse.nessie import MAIN, Reference
 from medallion.publish.publication import publish
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
+from tests.opened_files import opening
 from tests.warehouse import rows
 
 pytest_plugins = ["tests.warehouse"]
@@ -113,16 +113,8 @@ def days(stack: Settings) -> str:
 def test_only_the_files_that_may_hold_an_answer_are_opened(
     settings: Settings, days: str, monkeypatch: pytest.MonkeyPatch, sql: str, files: int, answer: int
 ) -> None:
-    opened = set()
-    new_input = PyArrowFileIO.new_input
-
-    def noted(io: PyArrowFileIO, location: str) -> PyArrowFile:
-        opened.update({location} if location.endswith(".parquet") else ())
-        return new_input(io, location)
-
-    monkeypatch.setattr(PyArrowFileIO, "new_input", noted)
-    found = query.lake(settings, sql.format(t=days)).to_pylist()
-    assert ([*found[0].values()], len(opened)) == ([answer], files)
+    found, opened = opening(monkeypatch, lambda: query.lake(settings, sql.format(t=days)).to_pylist())
+    assert ([*found[0].values()], opened) == ([answer], files)
 
 
 @pytest.mark.parametrize(
