@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.independent_reference import data, lines
+from tests.independent_reference import airports, data, lines
 
 Row = dict[str, Any]
 UNKNOWN = "~unknown"
@@ -38,14 +38,14 @@ def source_flights(day: date) -> list[dict[str, str]]:
 
 def flights(days: Iterable[date]) -> list[Row]:
     """silver.operations.flights without its lineage. No flight of the first days of January breaks a rule."""
-    zones = {line["faa"]: line["tzone"] for line in lines("airports.csv")}
+    zones = {airport["airport_code"]: airport["time_zone"] for airport in airports()}
     return [_flight(line, zones) for day in days for line in source_flights(day)]
 
 
 def fact_flight(days: Iterable[date]) -> list[Row]:
     """gold.operations.fact_flight."""
     airlines = {line["carrier"] for line in lines("airlines.csv")}
-    airports = {line["faa"] for line in lines("airports.csv")}
+    places = {airport["airport_code"] for airport in airports()}
     planes = {line["tailnum"] for line in lines("planes.csv")}
 
     def key(code: str | None, members: set[str]) -> str:
@@ -55,8 +55,8 @@ def fact_flight(days: Iterable[date]) -> list[Row]:
         {
             "flight_date": row["flight_date"], "carrier": row["carrier"], "flight_number": row["flight_number"],
             "origin": row["origin"], "dest": row["dest"],
-            "airline_key": key(row["carrier"], airlines), "origin_airport_key": key(row["origin"], airports),
-            "dest_airport_key": key(row["dest"], airports), "aircraft_key": key(row["tail_number"], planes),
+            "airline_key": key(row["carrier"], airlines), "origin_airport_key": key(row["origin"], places),
+            "dest_airport_key": key(row["dest"], places), "aircraft_key": key(row["tail_number"], planes),
         }
         | {
             name: row[name]
@@ -69,13 +69,14 @@ def fact_flight(days: Iterable[date]) -> list[Row]:
     ]  # fmt: skip
 
 
-def _flight(line: dict[str, str], zones: dict[str, str]) -> Row:
+def _flight(line: dict[str, str], zones: dict[str, str | None]) -> Row:
     number = {
         name: None if text == "NA" else int(text) for name, text in line.items() if text.lstrip("-").isdigit() or text == "NA"
     }
     day = date(int(line["year"]), int(line["month"]), int(line["day"]))
-    here = ZoneInfo(zones[line["origin"]])
-    there = ZoneInfo(zones[line["dest"]]) if zones.get(line["dest"], "NA") != "NA" else None
+    here, there = ZoneInfo(str(zones[line["origin"]])), None
+    if zone := zones.get(line["dest"]):
+        there = ZoneInfo(zone)
     clock = there or here  # whose clock an arrival is shown on, as far as one knows
     late, late_there = number["dep_delay"], number["arr_delay"]
 

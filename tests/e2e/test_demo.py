@@ -140,7 +140,8 @@ def originals_are_kept(bronze: pa.Table) -> None:
 def test_silver_equals_an_independent_computation(first: str, environment: dict[str, str], dataset: str) -> None:
     made, key = SILVER[dataset]
     assert_rows(query.lake(load(), f"FROM {dataset}"), made(), *key, besides=LINEAGE)
-    assert query.lake(load(), f"SELECT count(*) FROM {dataset}__quarantine").to_pylist() == [{"count_star()": 0}]
+    put_aside = 2 if dataset == "silver.operations.airports" else 0
+    assert query.lake(load(), f"SELECT count(*) AS n FROM {dataset}__quarantine").to_pylist() == [{"n": put_aside}]
 
 
 @pytest.fixture(scope="module")
