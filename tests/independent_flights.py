@@ -29,11 +29,16 @@ def source_lines() -> tuple[str, ...]:
         return tuple(archive.read("flights.csv").decode().splitlines())
 
 
-def source_flights(day: date) -> list[dict[str, str]]:
-    """The lines of a day, in the order of the file."""
+def source_bytes(day: date) -> bytes:
+    """A day's file: the header and the day's lines, in the order of the whole."""
     header, *rest = source_lines()
     start = f"{day.year},{day.month},{day.day},"
-    return list(csv.DictReader(io.StringIO("\n".join([header, *(line for line in rest if line.startswith(start))]))))
+    return "".join(f"{line}\n" for line in (header, *(line for line in rest if line.startswith(start)))).encode()
+
+
+def source_flights(day: date) -> list[dict[str, str]]:
+    """The lines of a day, in the order of the file."""
+    return list(csv.DictReader(io.StringIO(source_bytes(day).decode())))
 
 
 def flights(days: Iterable[date]) -> list[Row]:

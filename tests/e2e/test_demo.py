@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -11,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +21,7 @@ import pytest
 
 from medallion import domain, query
 from medallion.lakehouse.store import Store
+from medallion.landing import content
 from medallion.services import stack as services
 from medallion.settings import ROOT, Settings, load
 from tests import independent, independent_finance, independent_flights, independent_sales, other_engines
@@ -73,10 +77,8 @@ def test_the_spoiled_day_is_refused_and_the_true_one_is_published(first: str) ->
 
 
 OPERATIONS = ("flight_date", "carrier", "flight_number", "origin")
-FLIGHTS = ("year", "month", "day", "dep_time", "sched_dep_time", "carrier", "flight", "origin")
 LINEAGE = ("_logical_date", "_delivery", "_source_row")
 BRONZE: dict[str, tuple[Callable[[], Rows], tuple[str, ...]]] = {  # dataset -> (its rows as they came, what tells them apart)
-    "bronze.operations.flights": (lambda: [row for day in DAYS for row in independent_flights.source_flights(day)], FLIGHTS),
     "bronze.operations.airports": (lambda: reference.lines("airports.csv"), ("faa",)),
     "bronze.operations.airlines": (lambda: reference.lines("airlines.csv"), ("carrier",)),
     "bronze.operations.weather": (lambda: reference.bronze_weather(DAYS), ("origin", "time_hour")),
@@ -107,7 +109,7 @@ GOLD: dict[str, tuple[Callable[[], Rows | pd.DataFrame], tuple[str, ...]]] = {
 
 
 def test_every_table_is_compared(first: str) -> None:
-    assert {*BRONZE, "bronze.sales.purchases", *SILVER, *GOLD} == {*domain.load(load()).contracts}
+    assert {*BRONZE, "bronze.operations.flights", "bronze.sales.purchases", *SILVER, *GOLD} == {*domain.load(load()).contracts}
 
 
 @pytest.mark.parametrize("dataset", BRONZE)
@@ -117,6 +119,26 @@ def test_bronze_holds_the_rows_as_they_came(first: str, environment: dict[str, s
     wanted = made()
     assert_rows(found.select([*wanted[0]]), wanted, *key)
     assert {*found["_repeat"].to_pylist(), *found["_malformed"].to_pylist(), *found["_extra"].to_pylist()} == {None}
+    originals_are_kept(found)
+
+
+def test_bronze_holds_both_deliveries_of_the_spoiled_day_and_marks_what_came_twice(
+    first: str, environment: dict[str, str]
+) -> None:
+    """The gate refuses what silver would make of the damaged file; bronze keeps it beside the true one."""
+    damaged = content("bronze.operations.flights", DAYS[-1], spoiled=True)
+    true = [independent_flights.source_bytes(day) for day in DAYS]
+    wanted: list[dict[str, Any]] = []
+    seen: set[tuple[str, ...]] = set()
+    for file in (*true[:-1], damaged, true[-1]):
+        sha256 = hashlib.sha256(file).hexdigest()
+        rows = list(csv.DictReader(io.StringIO(file.decode())))
+        for number, row in enumerate(rows, 1):
+            repeat = "delivery" if tuple(row.values()) in seen else None
+            wanted.append(row | {"_source_sha256": sha256, "_source_row": number, "_repeat": repeat})
+        seen |= {tuple(row.values()) for row in rows}
+    found = query.lake(load(), "FROM bronze.operations.flights")
+    assert_rows(found.select([*wanted[0]]), wanted, "_source_sha256", "_source_row")
     originals_are_kept(found)
 
 
