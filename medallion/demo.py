@@ -130,5 +130,5 @@ def _proof(lake: Lake, outcomes: list[Outcome], datasets: tuple[str, ...]) -> No
         '  medallion sql "SELECT origin, dest, flights, on_time_share FROM gold.operations.route_performance '
         'ORDER BY flights DESC LIMIT 5"\n'
         "  medallion runs\n"
-        "  spark-submit jobs/pipeline.py --date 2013-01-05    (after `medallion landing --date 2013-01-05`)"
+        "  medallion landing --date 2013-01-05 && spark-submit jobs/pipeline.py --date 2013-01-05"
     )

@@ -1,9 +1,9 @@
 """`medallion sql`: one read-only query over the lake or the warehouse, without a JVM.
 
 The lake: tables come through Nessie's Iceberg REST endpoint at any branch or commit, only the columns
-that the query names are read, and DuckDB answers. The warehouse: its own SQL, through its client, in
-a transaction that is rolled back. Tables are called the same on both sides and everywhere else:
-`gold.operations.fact_flight`.
+that the query names are read, of the files only those that its simple conditions leave, and DuckDB
+answers. The warehouse: its own SQL, through its client, in a transaction that is rolled back. Tables are
+called the same on both sides and everywhere else: `gold.operations.fact_flight`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from medallion.answers import to_json, to_rich
 from medallion.errors import ServiceUnavailable, UsageError
+from medallion.query_filter import Condition, conditions, row_filter
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,10 +77,12 @@ def lake(settings: Settings, sql: str, at: str = "main") -> pa.Table:
 
 @dataclass(frozen=True)
 class _Named:
-    """What a query names: tables in full, and every word in it that could be a column; None for all."""
+    """What a query names: tables in full, and every word in it that could be a column; None for all. And the
+    conditions that every row has to meet, where they are simple and there is one table."""
 
     tables: tuple[str, ...]
     words: frozenset[str] | None
+    conditions: tuple[Condition, ...] = ()
 
 
 def _named(engine: duckdb.DuckDBPyConnection, sql: str) -> _Named:
@@ -100,6 +103,8 @@ def _named(engine: duckdb.DuckDBPyConnection, sql: str) -> _Named:
     tables: dict[str, None] = {}
     local: set[str] = set()
     words: set[str] = set()
+    called: set[str] = set()  # names and aliases of tables: a reference to one is a whole row
+    referred: set[str] = set()
     every = False
     for node in _nodes(tree):
         if isinstance(node, str):
@@ -111,7 +116,12 @@ def _named(engine: duckdb.DuckDBPyConnection, sql: str) -> _Named:
         elif "cte_map" in node:
             local |= {str(entry["key"]).lower() for entry in (node["cte_map"] or {}).get("map", [])}
         if isinstance(node, dict):
-            every = every or node.get("class") == "STAR" or node.get("ref_type") == "NATURAL"
+            every = every or node.get("class") in ("STAR", "POSITIONAL_REFERENCE") or node.get("ref_type") == "NATURAL"
+            every = every or node.get("type") == "PIVOT" or bool(node.get("column_name_alias"))
+            if "class" not in node:
+                called |= {str(node[key]).lower() for key in ("alias", "table_name") if node.get(key)}
+            elif node["class"] == "COLUMN_REF":
+                referred.add(str(node["column_names"][-1]).lower())
     full = tuple(name for name in tables if "." in name or name not in local)
     for name in full:
         if name.count(".") != 2 or name.split(".")[0] not in _LAYERS:
@@ -119,7 +129,8 @@ def _named(engine: duckdb.DuckDBPyConnection, sql: str) -> _Named:
                 f"there is no table '{name}'",
                 hint="name tables in full: layer.domain.name, as gold.operations.fact_flight",
             )
-    return _Named(full, None if every else frozenset(words))
+    every = every or not called.isdisjoint(referred)
+    return _Named(full, None if every else frozenset(words), conditions(tree))
 
 
 def _nodes(tree: Any) -> Iterator[Any]:
@@ -171,7 +182,8 @@ def _scan(catalog: RestCatalog, dataset: str, named: _Named, at: str) -> pa.Reco
         table: IcebergTable = catalog.load_table(tuple(dataset.split(".")))
         fields = [field.name for field in table.schema().fields]
         wanted = [name for name in fields if named.words is None or name.lower() in named.words] or fields[:1]
-        return table.scan(selected_fields=tuple(wanted)).to_arrow_batch_reader()
+        kept = row_filter(table.schema(), named.conditions)
+        return table.scan(row_filter=kept, selected_fields=tuple(wanted)).to_arrow_batch_reader()
     except NoSuchTableError as error:
         raise _unknown(catalog, dataset, at) from error
     except BadRequestError as error:

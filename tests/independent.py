@@ -76,10 +76,12 @@ def _percentile_90(values: list[float]) -> float:
     return (ordered[rank] * 10 + (above - ordered[rank]) * tenths) / 10
 
 
-def weather() -> pd.DataFrame:
-    """The whole year's silver.operations.weather, without the record of 1048 mph and the engine's columns."""
+def weather(days: list[date] | None = None) -> pd.DataFrame:
+    """silver.operations.weather of some days or of the whole year, without the record of 1048 mph and the engine's columns."""
     found = source("weather.csv")
     found = found[~(found.wind_speed > 1000)]
+    if days is not None:
+        found = found[pd.to_datetime(found[["year", "month", "day"]]).dt.date.isin(days)]
     local = found[["year", "month", "day", "hour"]]
     found = found.assign(time_hour=pd.to_datetime(found.time_hour, utc=True), hour_local=pd.to_datetime(local))
     return found.rename(columns=WEATHER)[["origin", "time_hour", "hour_local", *WEATHER.values()]]

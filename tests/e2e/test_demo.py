@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from medallion import domain, query
+from medallion.lakehouse.store import Store
+from medallion.landing import content
 from medallion.services import stack as services
-from medallion.settings import ROOT, load
-from tests import independent, independent_finance, independent_sales, other_engines, small_domain
+from medallion.settings import ROOT, Settings, load
+from tests import independent, independent_finance, independent_flights, independent_sales, other_engines, small_domain
+from tests import independent_reference as reference
 from tests.conftest import new_home
-from tests.shown import assert_shown
+from tests.opened_files import opening
+from tests.shown import Rows, assert_in_warehouse, assert_rows, assert_shown
 
 DAYS = [date(2013, 1, day) for day in (1, 2, 3, 4)]
 
@@ -65,32 +76,143 @@ def test_the_spoiled_day_is_refused_and_the_true_one_is_published(first: str) ->
     assert all(line.split("│")[-2].strip() == "yes" for line in table)
 
 
-TABLES = {  # table -> (what pandas makes of the package's files, its key)
-    "route_performance": (lambda: independent.route_performance(DAYS), ("flight_date", "origin", "dest")),
-    "dim_aircraft": (independent.dim_aircraft, ("aircraft_key",)),
-    "delay_features": (
-        lambda: independent.delay_features(DAYS), ("flight_date", "carrier", "flight_number", "origin"),
-    ),
-}  # fmt: skip
+OPERATIONS = ("flight_date", "carrier", "flight_number", "origin")
+LINEAGE = ("_logical_date", "_delivery", "_source_row")
+BRONZE: dict[str, tuple[Callable[[], Rows], tuple[str, ...]]] = {  # dataset -> (its rows as they came, what tells them apart)
+    "bronze.operations.airports": (lambda: reference.lines("airports.csv"), ("faa",)),
+    "bronze.operations.airlines": (lambda: reference.lines("airlines.csv"), ("carrier",)),
+    "bronze.operations.weather": (lambda: reference.bronze_weather(DAYS), ("origin", "time_hour")),
+    "bronze.operations.planes": (reference.bronze_planes, ("tailnum",)),
+    "bronze.finance.index_prices": (reference.bronze_index_prices, ("_file", "_source_row")),
+}
+SILVER: dict[str, tuple[Callable[[], Rows | pd.DataFrame], tuple[str, ...]]] = {
+    "silver.operations.flights": (lambda: independent_flights.flights(DAYS), OPERATIONS),
+    "silver.operations.airports": (reference.airports, ("airport_code",)),
+    "silver.operations.airlines": (reference.airlines, ("airline_code",)),
+    "silver.operations.weather": (lambda: independent.weather(DAYS), ("origin", "time_hour")),
+    "silver.operations.planes": (lambda: reference.planes(independent.MAKERS), ("tail_number",)),
+    "silver.sales.purchases": (independent_sales.purchases, ("customer_id", "purchased_on", "cds", "amount_usd")),
+    "silver.finance.index_prices": (reference.index_prices, ("index_name", "trade_date")),
+}
+GOLD: dict[str, tuple[Callable[[], Rows | pd.DataFrame], tuple[str, ...]]] = {
+    "gold.operations.fact_flight": (lambda: independent_flights.fact_flight(DAYS), OPERATIONS),
+    "gold.operations.dim_airport": (reference.dim_airport, ("airport_key",)),
+    "gold.operations.dim_airline": (reference.dim_airline, ("airline_key",)),
+    "gold.operations.dim_aircraft": (independent.dim_aircraft, ("aircraft_key",)),
+    "gold.operations.route_performance": (lambda: independent.route_performance(DAYS), ("flight_date", "origin", "dest")),
+    "gold.operations.delay_features": (lambda: independent.delay_features(DAYS), OPERATIONS),
+    "gold.sales.customer_value": (independent_sales.customer_value, ("customer_id",)),
+    "gold.sales.monthly_revenue": (independent_sales.monthly_revenue, ("month",)),
+    "gold.finance.index_returns": (independent_finance.index_returns, ("index_name", "trade_date")),
+}
+"""dataset -> (what was worked out from the packages' files, its key)"""
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_gold_equals_an_independent_computation(first: str, environment: dict[str, str], table: str) -> None:
-    expected, key = TABLES[table]
-    query = f"SELECT * FROM gold.operations.{table}"
+def test_every_table_is_compared(first: str) -> None:
+    assert {*BRONZE, "bronze.operations.flights", "bronze.sales.purchases", *SILVER, *GOLD} == {*domain.load(load()).contracts}
+
+
+@pytest.mark.parametrize("dataset", BRONZE)
+def test_bronze_holds_the_rows_as_they_came(first: str, environment: dict[str, str], dataset: str) -> None:
+    made, key = BRONZE[dataset]
+    found = query.lake(load(), f"SELECT *, regexp_extract(_source_uri, '[^/?]*[.]gz') AS _file FROM {dataset}")
+    wanted = made()
+    assert_rows(found.select([*wanted[0]]), wanted, *key)
+    assert {*found["_repeat"].to_pylist(), *found["_malformed"].to_pylist(), *found["_extra"].to_pylist()} == {None}
+    originals_are_kept(found)
+
+
+def test_bronze_holds_both_deliveries_of_the_spoiled_day_and_marks_what_came_twice(
+    first: str, environment: dict[str, str]
+) -> None:
+    """The gate refuses what silver would make of the damaged file; bronze keeps it beside the true one."""
+    damaged = content("bronze.operations.flights", DAYS[-1], spoiled=True)
+    true = [independent_flights.source_bytes(day) for day in DAYS]
+    wanted: list[dict[str, Any]] = []
+    seen: set[tuple[str, ...]] = set()
+    for file in (*true[:-1], damaged, true[-1]):
+        sha256 = hashlib.sha256(file).hexdigest()
+        rows = list(csv.DictReader(io.StringIO(file.decode())))
+        for number, row in enumerate(rows, 1):
+            repeat = "delivery" if tuple(row.values()) in seen else None
+            wanted.append(row | {"_source_sha256": sha256, "_source_row": number, "_repeat": repeat})
+        seen |= {tuple(row.values()) for row in rows}
+    found = query.lake(load(), "FROM bronze.operations.flights")
+    assert_rows(found.select([*wanted[0]]), wanted, "_source_sha256", "_source_row")
+    originals_are_kept(found)
+
+
+def test_bronze_holds_every_line_of_the_shop_and_marks_the_copies(first: str, environment: dict[str, str]) -> None:
+    found = query.lake(load(), "FROM bronze.sales.purchases")
+    source = independent_sales.source_purchases()
+    rows = zip(*(found[name].to_pylist() for name in independent_sales.PURCHASE), strict=True)
+    assert sorted(rows) == sorted(source.itertuples(index=False, name=None))
+    assert Counter(found["_repeat"].to_pylist()) == {None: 69_659 - 255, "file": 255}
+    originals_are_kept(found)
+
+
+def originals_are_kept(bronze: pa.Table) -> None:
+    """The bytes that each row came in lie where it says, unchanged."""
+    named = {(row["_source_uri"], row["_source_sha256"]) for row in bronze.select(["_source_uri", "_source_sha256"]).to_pylist()}
+    store = Store(load().s3)
+    assert {(uri, hashlib.sha256(store.get(uri)).hexdigest()) for uri, _ in named} == named
+
+
+@pytest.mark.parametrize("dataset", SILVER)
+def test_silver_equals_an_independent_computation(first: str, environment: dict[str, str], dataset: str) -> None:
+    made, key = SILVER[dataset]
+    assert_rows(query.lake(load(), f"FROM {dataset}"), made(), *key, besides=LINEAGE)
+    put_aside = 2 if dataset == "silver.operations.airports" else 0
+    assert query.lake(load(), f"SELECT count(*) AS n FROM {dataset}__quarantine").to_pylist() == [{"n": put_aside}]
+
+
+@pytest.fixture(scope="module")
+def postgres(first: str, environment: dict[str, str]) -> Settings:
+    """The same lake with PostgreSQL as its warehouse, published a second time."""
+    sh("MEDALLION_WAREHOUSE=postgres medallion publish", environment)
+    return load().model_copy(update={"warehouse": "postgres"})
+
+
+@pytest.mark.parametrize("dataset", GOLD)
+def test_gold_equals_an_independent_computation_in_the_lake_and_in_both_warehouses(postgres: Settings, dataset: str) -> None:
+    made, key = GOLD[dataset]
+    expected = made()
+    assert_shown(load(), dataset, expected, *key)
+    assert_in_warehouse(postgres, dataset, expected, *key)
+
+
+def test_the_commands_show_the_same(first: str, environment: dict[str, str]) -> None:
+    expected = independent.route_performance(DAYS)
     for where in ("", "--warehouse"):
-        found = pd.DataFrame(json.loads(sh(f"medallion sql --json {where} '{query}'", environment)))
-        independent.assert_same(found, expected(), *key)
+        answer = sh(f"medallion sql --json {where} 'SELECT * FROM gold.operations.route_performance'", environment)
+        independent.assert_same(pd.DataFrame(json.loads(answer)), expected, "flight_date", "origin", "dest")
 
 
-def test_sales_and_finance_equal_an_independent_computation(first: str, environment: dict[str, str]) -> None:
-    shown = {
-        ("gold.sales.customer_value", "customer_id"): independent_sales.customer_value(),
-        ("gold.sales.monthly_revenue", "month"): independent_sales.monthly_revenue(),
-        ("gold.finance.index_returns", "index_name", "trade_date"): independent_finance.index_returns(),
-    }
-    for (dataset, *key), expected in shown.items():
-        assert_shown(load(), dataset, expected, *key)
+def test_the_run_s_story_counts_copies_and_what_was_worth_nothing(first: str, environment: dict[str, str]) -> None:
+    story = json.loads(sh("medallion show --json 2013-01-01", environment))
+    broken = {(w["dataset"], v["rule"]): v["bad"] for w in story["writes"] for v in w["verdicts"]}
+    assert broken["bronze.sales.purchases", "exact_copy"] == 255
+    assert broken["silver.sales.purchases", "worth_nothing"] == 80
+
+
+@pytest.mark.parametrize(
+    ("sql", "files", "of"),
+    [
+        ("SELECT count(*) FROM gold.operations.fact_flight WHERE flight_date = '2013-01-02'", 1, 4),
+        ("SELECT count(*) FROM gold.operations.route_performance WHERE flight_date = '2013-01-02'", 1, 4),
+        ("SELECT count(*) FROM gold.operations.delay_features WHERE flight_date >= '2013-01-03'", 2, 4),
+        ("SELECT revenue_usd FROM gold.sales.customer_value WHERE customer_id = '00002'", 1, 4),
+    ],
+)
+def test_a_query_for_one_day_or_one_customer_opens_only_the_files_that_it_must(
+    first: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, sql: str, files: int, of: int
+) -> None:
+    narrow, narrow_files = opening(monkeypatch, lambda: query.lake(load(), sql))
+    everything = sql.replace("FROM ", "FROM (FROM ").replace(" WHERE", ") WHERE")  # nothing is known of a subquery
+    wide, wide_files = opening(monkeypatch, lambda: query.lake(load(), everything))
+    assert (narrow_files, wide_files) == (files, of)
+    assert narrow.num_rows == 1
+    assert narrow == wide
 
 
 def test_other_engines_read_every_gold_table_as_spark_does(first: str, environment: dict[str, str], tmp_path: Path) -> None:
@@ -115,8 +237,25 @@ def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str,
     assert sh("medallion branches --json main", environment) == before
 
 
+def test_the_three_closing_commands_work_as_printed(first: str, environment: dict[str, str]) -> None:
+    closing = first.split("Worth trying next", 1)[1].splitlines()[1:]
+    commands = [line.strip() for line in closing if line.strip()]
+    assert [command.split()[:2] for command in commands] == [
+        ["medallion", "sql"],
+        ["medallion", "runs"],
+        ["medallion", "landing"],
+    ]
+    answer, runs, day = (sh(command, environment) for command in commands)
+    assert answer.count("│") > 5 * 4
+    assert all(f"2013-01-0{day}-pipeline-" in runs for day in (1, 2, 3, 4))
+    assert re.search(r"run 2013-01-05-pipeline-\w+", day)
+    shown = query.lake(
+        load(), "SELECT sum(flights)::INT AS n FROM gold.operations.route_performance WHERE flight_date = '2013-01-05'"
+    )
+    assert shown.to_pylist() == [{"n": len(independent_flights.source_flights(date(2013, 1, 5)))}]
+
+
 def test_the_commands_of_the_readme_run(first: str, environment: dict[str, str]) -> None:
     block = (ROOT / "README.md").read_text("utf-8").split("## In daily use", 1)[1].split("```")[1]
     printed = sh(block, environment)
-    assert "run 2013-01-05-pipeline-" in printed
-    assert "published" in printed
+    assert re.search(r"2013-01-05-pipeline-\w+ +│ pipeline +│ 2013-01-05 +│ published", printed), "in what `medallion runs` lists"

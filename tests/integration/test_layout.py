@@ -118,18 +118,19 @@ def test_rows_are_sorted_in_each_file(shop: Shop) -> None:
 
 
 def test_many_small_files_are_compacted_on_the_run_s_own_branch(shop: Shop) -> None:
-    """Two corrections fit the threshold of two files, the third makes them one; nothing else changes."""
+    """A delivery and its first correction fit the threshold of two files; the second makes three, which become one, and
+    beside that the third fits again. Nothing else changes."""
     day = DAYS[2]
     of_day = EqualTo("_logical_date", day.isoformat())
-    compacted = {}
+    assert shop.opened("bronze.shop.orders", of_day) == 1
+    seen = []
     for amount in (6, 7, 8):
         outcome = shop.deliver(day, amount)
         assert outcome is not None
-        compacted[amount] = next(w["files_compacted"] for w in outcome.writes if w["dataset"] == "bronze.shop.orders")
-    per_delivery = [6, 7, 8]
-    assert compacted[6] == 0
-    assert sum(1 for amount in per_delivery if compacted[amount]) >= 1
-    assert shop.opened("bronze.shop.orders", of_day) <= 2
+        (compacted,) = [w["files_compacted"] for w in outcome.writes if w["dataset"] == "bronze.shop.orders"]
+        seen.append((compacted, shop.opened("bronze.shop.orders", of_day)))
+        assert shop.opened("bronze.shop.orders", EqualTo("_logical_date", DAYS[0].isoformat())) == 1
+    assert seen == [(0, 2), (3, 1), (0, 2)]
     kept = deliveries(shop.lake.settings.s3, shop.lake.nessie.content("main", "bronze.shop.orders"), logical_date=day)
     assert [one.rows for one in kept] == [len(CUSTOMERS)] * 4
     rows = shop.table("bronze.shop.orders").scan(of_day).to_arrow()

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from medallion import domain
+from medallion import domain, query
 from medallion.domain import Domains
 from medallion.lakehouse.nessie import MAIN
 from medallion.pipeline import Lake, Outcome, Request, execute
@@ -22,6 +22,7 @@ from medallion.publish.publication import publish
 from medallion.publish.reconcile import reconcile
 from medallion.settings import Settings
 from tests import independent_finance, independent_sales
+from tests.opened_files import opening
 from tests.shown import assert_shown
 from tests.warehouse import POSTGRES
 
@@ -131,6 +132,17 @@ def test_lake_and_snowflake_equal_pandas(lake: Lake, first: Outcome, expected: d
     for dataset, rows in expected.items():
         assert_shown(lake.settings, dataset, rows, *KEYS[dataset])
     assert {one.dataset for one in reconcile(lake.settings, lake.domains) if one.agreed} == set(KEYS)
+
+
+def test_a_query_for_one_customer_opens_one_file_of_four(
+    lake: Lake, first: Outcome, expected: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customers = "gold.sales.customer_value"
+    for row in expected[customers].head(3).to_dict("records"):
+        sql = f"SELECT revenue_usd FROM {customers} WHERE customer_id = '{row['customer_id']}'"
+        found, opened = opening(monkeypatch, lambda sql=sql: query.lake(lake.settings, sql).to_pylist())
+        assert (found, opened) == ([{"revenue_usd": row["revenue_usd"]}], 1)
+    assert opening(monkeypatch, lambda: query.lake(lake.settings, f"SELECT count(*) FROM {customers}"))[1] == 4
 
 
 @POSTGRES

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import socket
-from datetime import UTC, datetime
+import uuid
+from contextlib import closing
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyiceberg.table import Table
+from pyiceberg.types import StringType
 
 from medallion import query
+from medallion.contract import Layout, PartitionBy
 from medallion.errors import ServiceUnavailable, UsageError
 from medallion.lakehouse.nessie import MAIN, Reference
 from medallion.publish.publication import publish
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
+from tests.opened_files import opening
 from tests.warehouse import rows
 
 pytest_plugins = ["tests.warehouse"]
 
-COLUMNS = {"id": "bigint", "name": "string", "unused": "string"}
+COLUMNS = {"kind": "string", "id": "bigint", "name": "string", "unused": "string"}
+"""The first is the same in all rows: an answer from it alone shows."""
 
 
 def test_the_lake_answers_on_a_branch_and_at_a_commit(settings: Settings, lake: LakeTables, domain: str) -> None:
@@ -42,13 +50,21 @@ def test_the_lake_answers_on_a_branch_and_at_a_commit(settings: Settings, lake: 
     ("sql", "expected"),
     [
         ("SELECT count(*) AS n FROM {t}", [{"n": 2}]),
-        ("SELECT * FROM {t} ORDER BY ID DESC LIMIT 1", [{"id": 2, "name": "b", "unused": "y"}]),
+        ("SELECT * FROM {t} ORDER BY ID DESC LIMIT 1", [{"kind": None, "id": 2, "name": "b", "unused": "y"}]),
         ("SELECT name FROM {t} WHERE unused = 'x'", [{"name": "a"}]),
         ("SELECT a.id FROM {t} a NATURAL JOIN (SELECT 1 AS id) b", [{"id": 1}]),
         ("SELECT max(name) AS m FROM {t} GROUP BY unused ORDER BY max(id)", [{"m": "a"}, {"m": "b"}]),
         ("SELECT columns('na.*') FROM {t} WHERE id = (SELECT min(id) FROM {t})", [{"name": "a"}]),
         ("FROM {t} SELECT unused ORDER BY 1;", [{"unused": "x"}, {"unused": "y"}]),
         ("SELECT 1 AS one", [{"one": 1}]),
+        ("SELECT count(DISTINCT r) AS n FROM {t} r", [{"n": 2}]),
+        ("SELECT r FROM {t} r WHERE name = 'b'", [{"r": {"kind": None, "id": 2, "name": "b", "unused": "y"}}]),
+        ("SELECT one FROM {t} WHERE id = 2", [{"one": {"kind": None, "id": 2, "name": "b", "unused": "y"}}]),
+        ("SELECT R.unused FROM {t} r WHERE (r).name = 'b'", [{"unused": "y"}]),
+        ("SELECT to_json({t})::VARCHAR AS j FROM {t} WHERE id = 2", [{"j": '{"kind":null,"id":2,"name":"b","unused":"y"}'}]),
+        ("SELECT c FROM {t} r(a, b, c) ORDER BY b DESC LIMIT 1", [{"c": "b"}]),
+        ("SELECT #3 AS third FROM {t} WHERE unused = 'y'", [{"third": "b"}]),
+        ("SELECT count(*) AS n FROM {t} PIVOT (max(id) FOR name IN ('a', 'b'))", [{"n": 2}]),
     ],
 )
 def test_only_the_named_columns_are_read_and_none_is_missing(
@@ -57,6 +73,49 @@ def test_only_the_named_columns_are_read_and_none_is_missing(
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: [{"id": 1, "name": "a", "unused": "x"}, {"id": 2, "name": "b", "unused": "y"}]})
     assert query.lake(settings, sql.format(t=f"gold.{domain}.one")).to_pylist() == expected
+
+
+@pytest.fixture(scope="module")
+def days(stack: Settings) -> str:
+    """A table of four days, each in a file of its own; the last has a column that the others lack."""
+    domain = f"d{uuid.uuid4().hex[:10]}"
+    columns = {"day": "date", "id": "bigint", "name": "string"}
+    one = gold("one", columns, domain=domain, layout=Layout(partitioned_by=(PartitionBy("day"),)))
+    rows = [(5, 11, "x"), (5, 12, "y"), (6, 21, "x"), (6, 22, "y"), (7, 31, "x"), (7, 32, None)]
+
+    def one_more(table: Table) -> None:
+        with table.update_schema() as change:
+            change.add_column("late", StringType())
+        table.append(pa.table({"day": [date(2013, 1, 8)], "id": [40], "name": ["x"], "late": ["since"]}))
+
+    with closing(LakeTables(stack)) as lake:
+        lake.commit({one: [{"day": date(2013, 1, day), "id": id_, "name": name} for day, id_, name in rows]})
+        lake.commit({one: one_more})
+    return one.dataset
+
+
+@pytest.mark.parametrize(
+    ("sql", "files", "answer"),
+    [
+        ("SELECT sum(id) FROM {t} WHERE day = '2013-01-05'", 1, 23),
+        ("SELECT sum(R.id) FROM {t} r WHERE r.day >= DATE '2013-01-06' AND lower(r.name) = 'x'", 3, 21 + 31 + 40),
+        ("SELECT sum(id) FROM {t} WHERE DAY BETWEEN '2013-01-05' AND '2013-01-06' AND name = 'y'", 2, 12 + 22),
+        ("SELECT sum(id) FROM {t} WHERE 30 < id", 2, 31 + 32 + 40),
+        ("SELECT sum(id) FROM {t} WHERE id IN (12, 21)", 2, 33),
+        ("SELECT count(*) FROM {t} WHERE day = '2012-12-31'", 0, 0),
+        ("SELECT sum(id) FROM {t} WHERE late = 'since'", 4, 40),
+        ("SELECT sum(id) FROM {t} WHERE day = '2013-01-05' OR id = 31", 4, 23 + 31),
+        ("SELECT sum(id) FROM {t} WHERE NOT day = '2013-01-05' AND name IS NOT NULL", 4, 21 + 22 + 31 + 40),
+        ("SELECT max(id) FROM {t} WHERE day = '2013-01-05' AND id < (SELECT avg(id) - 12.5 FROM {t})", 4, 11),
+        ("SELECT count(*) FROM {t} a, {t} b WHERE a.day = '2013-01-05' AND b.id = 31", 4, 2),
+        ("WITH r AS (SELECT * FROM {t} WHERE day = '2013-01-05') SELECT sum(id) FROM r", 4, 23),
+    ],
+)
+def test_only_the_files_that_may_hold_an_answer_are_opened(
+    settings: Settings, days: str, monkeypatch: pytest.MonkeyPatch, sql: str, files: int, answer: int
+) -> None:
+    found, opened = opening(monkeypatch, lambda: query.lake(settings, sql.format(t=days)).to_pylist())
+    assert ([*found[0].values()], opened) == ([answer], files)
 
 
 @pytest.mark.parametrize(
