@@ -1,7 +1,7 @@
 """An Open Data Contract Standard 3.1 file, read into a `Contract`.
 
 The schema is written there and nowhere else. What ODCS has no word for stands under
-`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `published`; on a
+`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `deduplicate`, `published`; on a
 property or a quality rule `tolerance` (and `severity` on a property); on the table `parseTolerance`.
 A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
@@ -18,7 +18,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import ValidationError
 
-from medallion import contract_delivery, contract_layout, contract_yaml
+from medallion import contract_deduplicate, contract_delivery, contract_layout, contract_yaml
 from medallion.contract import (
     BRONZE_COLUMNS,
     LAYERS,
@@ -46,7 +46,7 @@ _DEFAULT_TYPES = {
     "string": "string", "integer": "bigint", "number": "double", "boolean": "boolean",
     "date": "date", "timestamp": "timestamp",
 }  # fmt: skip
-_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "published"}
+_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "deduplicate", "published"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -153,6 +153,9 @@ class _Reader(RuleReader):
             retention_days=None if retention is None else self.days(retention, "slaProperties.retention"),
             path=self.path,
             fingerprint=fingerprint,
+            deduplicate=contract_deduplicate.read(
+                custom.get("deduplicate"), layer, columns, [name for _, name in keyed], self.refuse
+            ),
         )
 
     def column(self, item: SchemaProperty, layer: str) -> Column:

@@ -266,6 +266,7 @@ def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Cal
     run.save(lake.journal)
     of = f" {written['logical_date']}" if written["logical_date"] else ""
     put_aside = f", {written['quarantined']} quarantined" if written["quarantined"] else ""
+    put_aside += "".join(f", {n} dropped ({reason})" for reason, n in written.get("dropped", {}).items() if n)
     counted = f"{written['rows_in']} rows in, {written['rows_out']} out{put_aside}"
     report(f"  {written['dataset']}{of}: {counted} ({written['seconds']:.1f} s)")
 

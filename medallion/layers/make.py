@@ -13,7 +13,9 @@ from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PROPERTY, made
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
+from medallion.quality.deduplicate import Deduplicated
 from medallion.quality.judge import judge
+from medallion.quality.near import variants
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -34,6 +36,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
     _check_columns(frame, contract)
     if contract.materialisation.kind == "window":  # rows of the days before came in as context only
         frame = frame.filter(f.col(str(contract.partition_column)) == f.lit(task.date))
+    once = Deduplicated(frame, contract)
     if task.date is not None:
         contract = dataclasses.replace(contract, rules=(*contract.rules, _of_its_date(contract, task)))
     notes = {
@@ -44,7 +47,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
     where = f.lit(True) if task.date is None else f.col(str(contract.partition_column)) == f.lit(task.date)
     quarantine_where = f.lit(True) if task.date is None else f.col("_logical_date") == f.lit(task.date)
     judged = judge(
-        frame,
+        once.frame,
         contract,
         run_id,
         task.date,
@@ -53,6 +56,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         written=lambda: branch.read(contract.dataset).filter(where),
         table=lambda: branch.read(contract.dataset),
     )
+    dropped = once.dropped(judged)
     rewritten = compact(branch, contract, task.date)
     if not judged.quarantined:
         _clear_quarantine(branch, contract, task, quarantine_where, notes)
@@ -62,9 +66,11 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         "reason": task.reason,
         "inputs": {i: [str(d) for d in plan.read_dates(contract, i, task.date)] for i in transform.inputs.values()},
         "inputs_hash": task.made.inputs,
-        "rows_in": judged.rows_in,
+        "rows_in": judged.rows_in + sum(dropped.values()),
         "rows_out": judged.rows_out,
         "quarantined": judged.quarantined,
+        "dropped": dropped,
+        "similar": variants(branch.read(contract.dataset).filter(where), contract.deduplicate.near),
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
