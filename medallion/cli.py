@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from medallion import domain_commands, sandbox_commands, terminal
+from medallion import domain_commands, quarantine_commands, sandbox_commands, terminal
 from medallion.contract import LAYERS
 from medallion.errors import ServiceUnavailable
 from medallion.settings import load
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="A lakehouse that cannot publish bad or half data.",
 )
 app.add_typer(domain_commands.app)
+app.add_typer(quarantine_commands.app)
 app.add_typer(sandbox_commands.app)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]

@@ -1,6 +1,6 @@
 """Which rows of a silver dataset are one and the same, as its contract's custom property `deduplicate` says it.
 
-deduplicate: {exact: true, latestBy: updated_at, near: [{column: manufacturer, similarity: 0.85}]}
+deduplicate: {exact: true, latestBy: updated_at, near: [{column: manufacturer, similarity: 0.8}]}
 
 `exact` drops rows that agree in every column of the contract; `latestBy` keeps of the rows of one primary key
 the one with the greatest value in this column; `near` drops nothing: it lists names that look like variants
@@ -17,7 +17,7 @@ from medallion.errors import ContractError
 
 _PLACE = "customProperties.deduplicate"
 _KEYS = ("exact", "latestBy", "near")
-SIMILARITY = 0.85
+SIMILARITY = 0.8
 """How alike two names must be where the contract does not say it; see `medallion.quality.near`."""
 
 Refuse = Callable[[str, str, str], ContractError]
@@ -49,16 +49,18 @@ def read(value: Any, layer: str, columns: Sequence[Column], key: Sequence[str], 
         if not key:
             raise refuse(f"{_PLACE}.latestBy", "the dataset has no key", "mark its columns with `primaryKey: true`")
         if latest_by in key:
-            raise refuse(f"{_PLACE}.latestBy", f"'{latest_by}' is part of the key", "rows of one key are alike in it; use another")
+            raise refuse(
+                f"{_PLACE}.latestBy", f"'{latest_by}' is part of the key", "rows of one key are alike in it; use another"
+            )
     if not isinstance(near, list):
-        raise refuse(f"{_PLACE}.near", f"{near!r} is no list", "write [{column: …, similarity: 0.85}]")
+        raise refuse(f"{_PLACE}.near", f"{near!r} is no list", "write [{column: …, similarity: 0.8}]")
     return Deduplication(exact, latest_by, tuple(_near(one, columns, refuse) for one in near))
 
 
 def _near(value: Any, columns: Sequence[Column], refuse: Refuse) -> Near:
     place = f"{_PLACE}.near"
     if not isinstance(value, dict) or set(value) - {"column", "similarity"}:
-        raise refuse(place, f"{value!r} is no column to look at", "write {column: …, similarity: 0.85}")
+        raise refuse(place, f"{value!r} is no column to look at", "write {column: …, similarity: 0.8}")
     column = next((each for each in columns if each.name == value.get("column")), None)
     if column is None or column.type != "string":
         texts = [each.name for each in columns if each.type == "string"]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 LEGAL_FORMS = (
-    "INC", "INCORPORATED", "LTD", "LIMITED", "LLC", "LLP", "LP", "PLC", "CO", "COMPANY", "CORP", "CORPORATION", "GMBH", "AG", "KG",
-    "SE", "SA", "SAS", "SARL", "SPA", "SRL", "SL", "BV", "NV", "AB", "AS", "OY", "OYJ", "PTY",
+    "INC", "INCORPORATED", "LTD", "LIMITED", "LLC", "LLP", "LP", "PLC", "CO", "COMPANY", "CORP", "CORPORATION", "GMBH", "AG",
+    "KG", "SE", "SA", "SAS", "SARL", "SPA", "SRL", "SL", "BV", "NV", "AB", "AS", "OY", "OYJ", "PTY",
 )  # fmt: skip
 _ACCENTED = "ÀÁÂÃÄÅÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝŸŠŽ"
 _PLAIN = "AAAAAACEEEEIIIINOOOOOOUUUUYYSZ"

@@ -20,7 +20,7 @@ READ: dict[str, tuple[Any, Deduplication]] = {
     "both": ({"exact": True, "latestBy": "amount"}, Deduplication(True, "amount")),
     "nothing after all": ({"exact": False}, Deduplication()),
     "variants": ({"near": [{"column": "shop"}, {"column": "shop", "similarity": 1}]},
-                 Deduplication(near=(Near("shop", 0.85), Near("shop", 1.0)))),
+                 Deduplication(near=(Near("shop", 0.8), Near("shop", 1.0)))),
 }  # fmt: skip
 REFUSED: dict[str, tuple[Any, str]] = {
     "true": (True, "deduplicate: True says nothing of rows to drop"),

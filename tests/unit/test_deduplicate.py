@@ -100,7 +100,9 @@ def test_counters_that_a_retried_task_doubled_are_not_believed(spark: SparkSessi
 def test_rows_that_do_not_add_up_are_an_error(spark: SparkSession) -> None:
     found = Deduplicated(spark.createDataFrame([(*row, None)[:6] for row in ROWS], SCHEMA), contract(exact=True))
     found.frame.collect()
-    with pytest.raises(MedallionError, match=r"silver\.operations\.things: 13 rows came in, and 8 were written, 1 quarantined, 2"):
+    with pytest.raises(
+        MedallionError, match=r"silver\.operations\.things: 13 rows came in, and 8 were written, 1 quarantined, 2"
+    ):
         found.dropped(Judged(9, 8, 1, 0))
     with pytest.raises(MedallionError, match=r"11 rows came in, and 8 were written, 1 quarantined: that is not the same") as told:
         found.dropped(Judged(11, 8, 1, 0))
