@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -67,6 +68,14 @@ def test_a_corrected_row_makes_a_correction_and_nothing_is_lost_or_doubled(shop:
     assert {k: str(v) for k, v in row["record"].items() if k in ("order_id", "amount")} == {"order_id": "2", "amount": "-2.0"}
     assert "bob" not in json.dumps(row, default=str)
     assert shop.lake.store.get(row["uri"]) == bad
+    contract = shop.domains.contracts[SILVER]
+    columns = tuple(dataclasses.replace(c, personal=c.name == "amount") for c in contract.columns)
+    domains = dataclasses.replace(
+        shop.domains, contracts=shop.domains.contracts | {SILVER: dataclasses.replace(contract, columns=columns)}
+    )
+    main = quarantined.look_at(shop.lake.nessie, shop.lake.journal)
+    (today,) = quarantined.show(shop.lake.settings.s3, domains, SILVER, main, on=ONE_BAD)
+    assert row["record"].keys() - today["record"].keys() == {"amount"}, "what has become personal since is not shown either"
 
     corrected = f"_delivery,_source_row,amount\n{row['delivery']},2,2.00\n"
     found = replay(shop, ONE_BAD, tmp_path, corrected)
@@ -119,6 +128,9 @@ def test_a_refused_day_is_corrected_row_by_row_and_nothing_passes_the_gate_s_sid
     found = replay(shop, REFUSED, tmp_path, "_source_row,amount\n2,2\n")
     assert (found.outcome.state, found.before, found.after) == ("merged", 1, 0)
     assert silver(shop, REFUSED) == [(1, "1.00", 1), (2, "2.00", 2), (3, "3.00", 3), (4, "4.00", 4)]
+    shop.lake.nessie.delete_branch(f"run/{failed}")
+    with pytest.raises(UsageError, match=rf"run {failed} is failed and its branch is gone"):
+        quarantined.look_at(shop.lake.nessie, shop.lake.journal, run=failed)
 
 
 def test_a_corrected_rule_judges_the_rows_again(shop: Shop, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medallion import contract_file, corrections, domain
+from medallion import contract_file, corrected_rows, corrections, domain
 from medallion.contract import Contract, Origin
 from medallion.corrected_rows import apply, read
 from medallion.domain import Domains
@@ -45,7 +45,7 @@ def test_only_what_is_named_changes(bronze: Contract) -> None:
     assert places == [3, 1]
     assert quoted == CSV.replace(b'"two\nlines"', b'"c, ""cid"""').replace(b"ann", b'"a\nb"')
     marked = b"\xef\xbb\xbf" + CSV
-    assert corrected(bronze, "_source_row,amount\n2,2.00\n", marked)[0] == marked.replace(b"-2", b"2.00")
+    assert corrected(bronze, "_source_row,order_id\n1,9\n", marked)[0] == marked.replace(b"\n1,", b"\n9,")
 
 
 def test_what_says_so_already_is_left_alone(bronze: Contract) -> None:
@@ -73,7 +73,7 @@ def test_a_packed_file_is_packed_again_the_same_each_time(bronze: Contract) -> N
     packed = dataclasses.replace(bronze, delivery=dataclasses.replace(bronze.delivery, compression="gzip"))
     made = corrected(packed, "_source_row,amount\n2,2.00\n", gzip.compress(CSV))[0]
     assert gzip.decompress(made) == CSV.replace(b"-2", b"2.00")
-    assert made == corrected(packed, "_source_row,amount\n2,2.00\n", gzip.compress(CSV))[0]
+    assert made[4:8] == bytes(4), "it does not say when it was packed"
 
 
 def test_the_key_of_bronze_can_say_which_row(tmp_path: Path) -> None:
@@ -118,11 +118,23 @@ def test_a_column_that_the_delivery_lacks_and_a_row_of_no_number_are_refused(bro
         corrected(bronze, "amount\n2\n")
 
 
-def test_a_delivery_that_cannot_be_taken_apart_as_a_run_reads_it_is_left_alone(bronze: Contract) -> None:
+@pytest.mark.parametrize("last", ['3,6" disk,3,', "3,six,3,"])
+def test_a_delivery_that_cannot_be_taken_apart_as_a_run_reads_it_is_left_alone(bronze: Contract, last: str) -> None:
     """A quote within a value is a sign like any to a run."""
-    data = small_domain.csv('1,5" disk,1,', "2,bob,-2,", '3,6" disk,3,')
+    data = small_domain.csv('1,5" disk,1,', "2,bob,-2,", last)
     with pytest.raises(InputError, match="cannot be taken apart into its 3 rows"):
         corrected(bronze, "_source_row,amount\n2,2\n", data)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"), [("3,eve,2,\n", "would change row 3"), ("3,cid,2,\n9,zoe,1,\n", "would make 4 of 3 rows")]
+)
+def test_what_a_run_would_read_is_compared_before_it_is_delivered(
+    bronze: Contract, monkeypatch: pytest.MonkeyPatch, made: str, told: str
+) -> None:
+    monkeypatch.setattr(corrected_rows, "_replaced", lambda *_: made)
+    with pytest.raises(InputError, match=told):
+        corrected(bronze, "_source_row,amount\n3,2\n", small_domain.csv("1,ann,1,", "2,bob,-2,", "3,cid,-3,"))
 
 
 def test_other_formats_are_handed_over_whole(bronze: Contract) -> None:

@@ -70,7 +70,7 @@ def test_of_a_key_the_latest_stays_then_the_last_delivered_then_the_last_row(
     spark: SparkSession, exact: bool, dropped: dict[str, int]
 ) -> None:
     expected = sorted([("d1", 3), ("d2", 2), ("d1", 6), *ALONE])
-    for seed in range(3):
+    for seed in range(2):
         rows = random.Random(seed).sample(ROWS, len(ROWS))
         assert once(spark, rows, exact=exact, latest_by="at") == (expected, dropped)
 
