@@ -8,6 +8,7 @@ run of the date makes its tables again by itself. So nothing passes the gate's s
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -84,7 +85,10 @@ def replay(
         bronze = delivered_to(lake.domains, contract)
         with lake.journal.queue([f"corrections of {bronze.dataset}"]):  # two at once would each lose the other's rows
             corrected = correct(lake, contract, bronze, on, rows, run)
-        note = f"replay of {dataset} {on}: rows {', '.join(map(str, corrected.rows))} of {corrected.corrects} were replaced"
+        if corrected.state == "delivered":
+            note = f"replay of {dataset} {on}: rows {', '.join(map(str, corrected.rows))} of {corrected.corrects} were replaced"
+        else:
+            note = f"replay of {dataset} {on}: {corrected.uri} says what the corrected rows say"
         report(f"{corrected.uri}: {len(corrected.rows)} rows replaced, {corrected.state}")
     outcome = execute(lake, Request(on, domain=contract.domain, publish=publish, note=note), report)
     return Replay(dataset, on, corrected, outcome, before, _held(lake, contract, on))
@@ -154,7 +158,18 @@ def correct(lake: Lake, contract: Contract, bronze: Contract, on: date, file: Pa
     corrected = Corrected(bronze.dataset, on, delivered.uri, uri, hashlib.sha256(made).hexdigest(), places, "delivered")
     _keep(lake, corrected, delivered.sha256, corrections)  # first: whoever is killed after it only has to come again
     lake.store.put(uri, made, "text/csv" if uri.endswith(".csv") else "application/octet-stream")
+    _check_alone(lake, bronze, on, newest)
     return corrected
+
+
+def _check_alone(lake: Lake, bronze: Contract, on: date, corrects: Object) -> None:
+    """See that nothing was delivered between the delivery that was corrected and its correction, which would hide it."""
+    if (between := objects(lake.store, bronze, on)[on][-2]) != dataclasses.replace(corrects, latest=between.latest):
+        raise InputError(
+            f"{bronze.dataset}: while rows of {corrects.uri} were corrected, {between.uri} was delivered",
+            hint="the correction counts now: deliver that file again, and correct its rows; no run was started",
+            dataset=bronze.dataset,
+        )
 
 
 def _newest(lake: Lake, bronze: Contract, on: date) -> Object:

@@ -26,7 +26,7 @@ from tests.small_domain import csv
 
 pytest_plugins = ["tests.shop"]
 
-ONE_BAD, REFUSED, RULE, COMMANDS = (date(2020, 8, day) for day in (1, 2, 3, 4))
+ONE_BAD, REFUSED, RULE, MEANWHILE, COMMANDS = (date(2020, 8, day) for day in range(1, 6))
 
 
 def listed(shop: Shop, on: date, **state: Any) -> list[tuple[str, str, int, str]]:
@@ -158,6 +158,24 @@ def test_a_corrected_rule_judges_the_rows_again(shop: Shop, tmp_path: Path) -> N
     assert (found.outcome.state, found.corrected, found.before, found.after) == ("merged", None, 1, 0)
     assert [row[0] for row in silver(shop, RULE)] == [1, 2, 3, 4]
     assert len(bucket(shop, RULE)) == 1, "nothing was delivered"
+
+
+def test_a_delivery_that_comes_meanwhile_is_not_hidden_without_a_word(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.deliver(MEANWHILE, csv("1,ann,1,", "2,bob,-2,", "3,cid,3,", "4,dee,4,"))
+    shop.run(MEANWHILE)
+    before, keep, owners = shop.state(), corrections._keep, csv("1,ann,1,", "2,bob,7,", "3,cid,3,", "4,dee,4,")
+
+    def later(*arguments: Any) -> None:
+        keep(*arguments)
+        shop.deliver(MEANWHILE, owners)
+
+    monkeypatch.setattr(corrections, "_keep", later)
+    with pytest.raises(InputError, match=r"while rows of .* were corrected, .* was delivered"):
+        replay(shop, MEANWHILE, tmp_path, "_source_row,amount\n2,2\n")
+    assert shop.state() == before
+    assert bucket(shop, MEANWHILE)[1] == owners
 
 
 # ── at the terminal ───────────────────────────────────────────────────────────────────────────────
