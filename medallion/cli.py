@@ -10,7 +10,15 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from medallion import contract_commands, domain_commands, quality_commands, sandbox_commands, schema_commands, terminal
+from medallion import (
+    contract_commands,
+    domain_commands,
+    quality_commands,
+    quarantine_commands,
+    sandbox_commands,
+    schema_commands,
+    terminal,
+)
 from medallion.contract import LAYERS
 from medallion.errors import ServiceUnavailable
 from medallion.settings import load
@@ -24,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(domain_commands.app)
 app.add_typer(contract_commands.app)
+app.add_typer(quarantine_commands.app)
 app.add_typer(sandbox_commands.app)
 app.add_typer(quality_commands.app)
 app.add_typer(schema_commands.app)

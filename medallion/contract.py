@@ -214,6 +214,24 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class Near:
+    """A column of names of which variants are looked for; `similarity` is from 0.5 to 1."""
+
+    column: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Deduplication:
+    """Which rows are dropped before they are judged: all but one of those that agree in every column
+    (`exact`); all but the latest by a column of those of one key (`latest_by`). `near` drops none."""
+
+    exact: bool = False
+    latest_by: str | None = None
+    near: tuple[Near, ...] = ()
+
+
+@dataclass(frozen=True)
 class Contract:
     """One dataset as its owner promises it."""
 
@@ -237,6 +255,7 @@ class Contract:
     """SHA-256 of the file: a changed contract rebuilds the dataset."""
     measures: tuple[Measure, ...] = ()
     anomalies: Watch | None = None
+    deduplicate: Deduplication = Deduplication()
 
     @property
     def dataset(self) -> str:

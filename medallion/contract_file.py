@@ -1,9 +1,9 @@
 """An Open Data Contract Standard 3.1 file, read into a `Contract`.
 
 The schema is written there and nowhere else. What ODCS has no word for stands under
-`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `published`, `anomalies`;
-on a property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where ODCS has no word
-for it), on a property `metrics`, on a quality rule or an SLA property `scope`; on the table `parseTolerance`.
+`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `deduplicate`, `published`,
+`anomalies`; on a property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where ODCS has no
+word for it), on a property `metrics`, on a quality rule or an SLA property `scope`; on the table `parseTolerance`.
 A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
 """
@@ -26,13 +26,14 @@ from open_data_contract_standard.model import (
 )
 from pydantic import ValidationError
 
-from medallion import contract_anomalies, contract_delivery, contract_layout, contract_yaml
+from medallion import contract_anomalies, contract_deduplicate, contract_delivery, contract_layout, contract_yaml
 from medallion.contract import (
     BRONZE_COLUMNS,
     LAYERS,
     UNPARSED,
     Column,
     Contract,
+    Deduplication,
     Layout,
     Materialisation,
     Measure,
@@ -56,7 +57,7 @@ _DEFAULT_TYPES = {
     "string": "string", "integer": "bigint", "number": "double", "boolean": "boolean",
     "date": "date", "timestamp": "timestamp",
 }  # fmt: skip
-_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "published", "anomalies"}
+_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "deduplicate", "published", "anomalies"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _STANDARD = "see the Open Data Contract Standard 3.1"
 
@@ -160,6 +161,10 @@ class _Reader(RuleReader):
         with self.going_on():
             daily = contract_anomalies.comes_daily(str(layer), materialisation, delivery)
             anomalies = contract_anomalies.read(custom.get("anomalies"), daily, self.refuse)
+        deduplicate = Deduplication()
+        with self.going_on():
+            key = [name for _, name in keyed]
+            deduplicate = contract_deduplicate.read(custom.get("deduplicate"), str(layer), columns, key, self.refuse)
         if self.found:
             raise ContractError.of(self.found)
         assert layer in LAYERS
@@ -183,6 +188,7 @@ class _Reader(RuleReader):
             fingerprint=fingerprint,
             measures=measures,
             anomalies=anomalies,
+            deduplicate=deduplicate,
         )
 
     def odcs(self) -> OpenDataContractStandard:

@@ -52,6 +52,7 @@ def keep(store: Store, run: Run, judged: Reference, contents: dict[str, Content]
         "medallion.rows-in": str(sum(w.get("rows_in", 0) for w in run.writes)),
         "medallion.rows-out": str(sum(w.get("rows_out", 0) for w in run.writes)),
         "medallion.quarantined": str(sum(w.get("quarantined", 0) for w in run.writes)),
+        "medallion.dropped": str(sum(sum(w.get("dropped", {}).values()) for w in run.writes)),
         "medallion.deliveries": ",".join(f"{d['dataset']}={d['sha256']}" for d in run.deliveries),
     }
     properties |= {f"medallion.score.{layer}": str(points) for layer, points in scores.items()}

@@ -37,7 +37,7 @@ Report = Callable[[str], None]
 class Request:
     """What to run: which layers of which datasets, for which logical date. `publish` notes that the
     caller will publish afterwards, so that `resume` can finish it; `refetch` asks sources again that
-    were asked for this date before."""
+    were asked for this date before; `note` says why there is a run, for its story."""
 
     logical_date: date
     layers: tuple[Layer, ...] = LAYERS
@@ -45,6 +45,7 @@ class Request:
     dataset: str | None = None
     publish: bool = False
     refetch: bool = False
+    note: str | None = None
 
     @property
     def kind(self) -> str:
@@ -113,6 +114,7 @@ def execute(lake: Lake, request: Request, report: Report = print) -> Outcome:
 def _open(lake: Lake, request: Request, previous: Run | None, report: Report) -> Run:
     of = previous.id if previous else None
     run = open_run(lake.nessie, lake.journal, request.kind, request.logical_date, retry_of=of, options=_options(request))
+    run.notes += [request.note] if request.note else []
     report(f"run {run.id}: branch {run.branch} from main@{run.h0.hash[:12]}")
     return run
 
@@ -282,6 +284,7 @@ def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Cal
     run.save(lake.journal)
     of = f" {written['logical_date']}" if written["logical_date"] else ""
     put_aside = f", {written['quarantined']} quarantined" if written["quarantined"] else ""
+    put_aside += "".join(f", {n} dropped ({reason})" for reason, n in written.get("dropped", {}).items() if n)
     counted = f"{written['rows_in']} rows in, {written['rows_out']} out{put_aside}"
     report(f"  {written['dataset']}{of}: {counted} ({written['seconds']:.1f} s)")
     for one in strange:

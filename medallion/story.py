@@ -88,6 +88,10 @@ def diff(s3: S3, old: dict[str, Content], new: dict[str, Content]) -> list[dict[
     return found
 
 
+def _counts(counted: dict[str, int]) -> str | None:
+    return ", ".join(f"{n} {name}" for name, n in counted.items() if n) or None
+
+
 def _version(content: Content) -> tuple[Any, ...]:
     """What rows and columns depend on. Metadata files differ for less, as on a new sandbox."""
     return content["snapshotId"], content["schemaId"], content["specId"], content["sortOrderId"]
@@ -119,8 +123,11 @@ def tell(found: dict[str, Any]) -> None:
         {"dataset": d, "snapshot": str((p or {}).get("snapshotId", "")), "at": found["h0"][:12]} for d, p in found["read"].items()
     ]
     show_table(read, ("dataset", "snapshot", "at"), "read")
-    columns = ("dataset", "logical_date", "reason", "rows_in", "rows_out", "quarantined", "warned", "score", "seconds")
-    show_table(found["writes"], columns, "wrote")
+    columns = ("dataset", "logical_date", "reason", "rows_in", "rows_out", "quarantined", "dropped", "warned", "score", "seconds")
+    show_table([w | {"dropped": _counts(w.get("dropped", {}))} for w in found["writes"]], columns, "wrote")
+    if similar := [{"dataset": w["dataset"]} | s for w in found["writes"] for s in w.get("similar", ())]:
+        rows = [s | {"names": _counts(s["names"])} for s in similar]
+        show_table(rows, ("dataset", "column", "canonical", "names", "score"), "names that may be one")
     broken = [
         {"dataset": w["dataset"]} | v | {"samples": "\n".join(v["samples"])}
         for w in found["writes"]

@@ -14,8 +14,10 @@ from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PRO
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
 from medallion.quality import change
+from medallion.quality.deduplicate import Deduplicated
 from medallion.quality.judge import judge
 from medallion.quality.metrics import measure
+from medallion.quality.near import variants
 from medallion.quality.references import flagged
 from medallion.quality.table_rules import Previous
 
@@ -40,6 +42,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
     _check_columns(frame, contract)
     if contract.materialisation.kind == "window":  # rows of the days before came in as context only
         frame = frame.filter(f.col(str(contract.partition_column)) == f.lit(task.date))
+    once = Deduplicated(frame, contract)
     if task.date is not None:
         contract = dataclasses.replace(contract, rules=(*contract.rules, _of_its_date(contract, task)))
     notes = {
@@ -50,7 +53,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
     where = f.lit(True) if task.date is None else f.col(str(contract.partition_column)) == f.lit(task.date)
     quarantine_where = f.lit(True) if task.date is None else f.col("_logical_date") == f.lit(task.date)
     judged = judge(
-        frame,
+        once.frame,
         contract,
         run_id,
         task.date,
@@ -62,6 +65,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         as_of=task.date or plan.logical_date,
         previous=previous,
     )
+    dropped = once.dropped(judged)
     rewritten = compact(branch, contract, task.date)
     if not judged.quarantined:
         _clear_quarantine(branch, contract, task, quarantine_where, notes)
@@ -79,9 +83,11 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         "reason": task.reason,
         "inputs": {i: [str(d) for d in plan.read_dates(contract, i, task.date)] for i in transform.inputs.values()},
         "inputs_hash": task.made.inputs,
-        "rows_in": judged.rows_in,
+        "rows_in": judged.rows_in + sum(dropped.values()),
         "rows_out": judged.rows_out,
         "quarantined": judged.quarantined,
+        "dropped": dropped,
+        "similar": variants(branch.read(contract.dataset).filter(where), contract.deduplicate.near),
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],

@@ -77,6 +77,11 @@ def rows(outcome: Outcome) -> dict[str, tuple[int, int]]:
     return {w["dataset"]: (w["rows_in"], w["rows_out"]) for w in outcome.writes}
 
 
+def dropped(outcome: Outcome) -> dict[str, int]:
+    """How many rows silver dropped, by reason."""
+    return next(w["dropped"] for w in outcome.writes if w["dataset"] == "silver.sales.purchases")
+
+
 @pytest.fixture(scope="module")
 def source() -> pd.DataFrame:
     """A tenth of the purchases: those of the first customers."""
@@ -111,13 +116,14 @@ def test_the_history_comes_with_the_first_day_and_its_copies_are_counted(
     once = len(source) - copies
     assert rows(first) == {
         "bronze.sales.purchases": (7_000, 7_000),
-        "silver.sales.purchases": (once, once),
+        "silver.sales.purchases": (7_000, once),
         "gold.sales.customer_value": (len(customers), len(customers)),
         "gold.sales.monthly_revenue": (18, 18),
         "bronze.finance.index_prices": (5_031, 5_031),  # the second of its two files
         "silver.finance.index_prices": (10_062, 10_062),
         "gold.finance.index_returns": (10_062, 10_062),
     }
+    assert dropped(first) == {"exact_copy": copies}
     found = warned(first)
     assert min(found.values()) > 0
     assert found == {
@@ -167,7 +173,8 @@ def test_an_increment_brings_what_is_new_and_nothing_twice(lake: Lake, first: Ou
     found, before = rows(outcome), rows(first)["silver.sales.purchases"][1]
     assert found.keys() == SALES, "finance had no news"
     assert found["bronze.sales.purchases"] == (3, 3)
-    assert found["silver.sales.purchases"] == (before + 2, before + 2)
+    assert found["silver.sales.purchases"] == (7_003, before + 2)
+    assert dropped(outcome) == {"exact_copy": 7_003 - before - 2}
     assert warned(outcome)["bronze.sales.purchases", "exact_copy"] == 1
     for dataset, rows_ in gold_of(pd.concat([source, appended], ignore_index=True)).items():
         assert_shown(lake.settings, dataset, rows_, *KEYS[dataset])

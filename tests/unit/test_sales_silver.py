@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from medallion.contract import BRONZE_COLUMNS, UNPARSED
 from medallion.domains.sales import silver
+from medallion.quality.deduplicate import Deduplicated
 from tests import independent_sales
 from tests.unit.planted_rows import Row
 from tests.unit.sales_rows import SALES
@@ -76,7 +77,9 @@ def test_purchases_have_the_columns_of_their_contract(spark: SparkSession) -> No
 
 
 def kept(frame: DataFrame) -> list[tuple]:
-    return sorted(tuple(row) for row in frame.select("_delivery", "_source_row").collect())
+    """Which rows the contract's `deduplicate` keeps of what the transform makes."""
+    once = Deduplicated(frame, SALES.contracts[SILVER]).frame
+    return sorted(tuple(row) for row in once.select("_delivery", "_source_row").collect())
 
 
 def test_of_copies_the_first_delivered_is_kept_whatever_bronze_marked(spark: SparkSession) -> None:
@@ -116,7 +119,8 @@ def whole(spark: SparkSession) -> DataFrame:
     table = pa.Table.from_pandas(rows, preserve_index=False)
     for name in BRONZE_COLUMNS.keys() - set(table.column_names):
         table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
-    return silver.purchases(spark.createDataFrame(table)).cache()
+    made = silver.purchases(spark.createDataFrame(table))
+    return Deduplicated(made, SALES.contracts[SILVER]).frame.cache()
 
 
 def test_purchases_of_the_whole_file_equal_pandas(whole: DataFrame) -> None:

@@ -18,14 +18,13 @@ from tests.unit.sales_rows import SALES
 
 PACKAGE = ROOT / "medallion"
 MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo"}
-
 
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 NAMES = {name_of(path) for path in MODULES}
+COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo"} | {name for name in NAMES if name.endswith("_commands")}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Sales, silver: the shop's purchases, typed, each of them once.
+"""Sales, silver: the shop's purchases, typed.
 
 Text that is empty is missing. Text that does not parse as its type becomes null and its source column
 is named in `_unparsed`, so that the gate can quarantine the row with its reason.
@@ -6,7 +6,7 @@ is named in `_unparsed`, so that the gate can quarantine the row with its reason
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 _LINEAGE = ("_logical_date", "_delivery", "_source_row")
@@ -15,12 +15,10 @@ _DOLLARS = r"^-?[0-9]{1,8}([.][0-9]{1,2})?$"
 
 
 def purchases(bronze_purchases: DataFrame) -> DataFrame:
-    """One row per purchase, over all deliveries.
+    """One row per purchase, over all deliveries; that copies are dropped is said by the contract.
 
-    Rows that agree in customer, day, number of CDs and amount are copies of one purchase: the one that
-    was delivered first is kept. This goes by what the rows say and not by bronze's marks, so the order
-    in which deliveries arrive makes no difference to what is kept of them. A row that does not parse is
-    a copy of nothing.
+    Rows that agree in customer, day, number of CDs and amount are copies of one purchase. That goes by what
+    the rows say once they are typed and not by bronze's marks.
     """
     text = bronze_purchases.select(
         *_LINEAGE,
@@ -36,11 +34,8 @@ def purchases(bronze_purchases: DataFrame) -> DataFrame:
         *_LINEAGE,
         "_malformed",
         *[f"_{source}" for source in _SOURCES.values()],
-    ).withColumn("_unparsed", _unparsed())
-    parses = F.col("_unparsed").isNull()
-    same = Window.partitionBy(*_SOURCES, parses).orderBy("_delivery", "_source_row")
-    first = typed.withColumn("_number", F.row_number().over(same)).filter((F.col("_number") == 1) | ~parses)
-    return first.select(*_SOURCES, *_LINEAGE, "_unparsed")
+    )
+    return typed.select(*_SOURCES, *_LINEAGE, _unparsed().alias("_unparsed"))
 
 
 def _unparsed() -> Column:
