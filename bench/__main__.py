@@ -20,7 +20,7 @@ backfills.add_argument("--processes", type=int, default=4, help="in how many pro
 quality.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn, after a round to warm up")
 quality.add_argument("--scale", type=float, default=1, help="TPC-H's scale factor: 1 is 6 million rows of lineitem")
 quality.add_argument(
-    "--only", nargs="+", choices=GROUPS, help="which groups of variants; else all, from scale 10 on floor and ours"
+    "--only", nargs="+", help="groups of variants, or single ones; else all, from scale 10 on floor and ours: " + " ".join(GROUPS)
 )
 quality.add_argument("--data", type=Path, default=ROOT / ".medallion" / "bench", help="where the rows are kept for the next time")
 quality.add_argument("--tpchgen", default="tpchgen-cli", help="the program that makes them")

@@ -11,6 +11,7 @@ import duckdb
 
 from bench.quality.lake import DAY, NAME, document, on_main
 from bench.quality.lineitem import COLUMNS, Lineitem
+from bench.quality.rules import Check
 from bench.quality.variants import Variant
 from medallion.pipeline import Lake, Request, execute
 
@@ -51,7 +52,7 @@ def upserts(rows: Lineitem) -> list[Variant]:
     def read(lake: Lake, round_: int) -> None:
         lake.spark().table(on_main(lake, f"merged_{round_}")).write.format("noop").mode("overwrite").save()
 
-    tables = (("merged", "clean", []),)
+    tables: tuple[tuple[str, str, list[Check]], ...] = (("merged", "clean", []),)
     return [
         Variant("copied", "upsert", merge("copied"), "", (("copied", "clean", []),), prepare=prepare("copied", "copy-on-write"),
                 told="MERGE of 1 % changed rows, copy-on-write"),
@@ -132,7 +133,8 @@ def silvers(rows: Lineitem, folder: Path) -> list[Variant]:
 
     return [
         Variant("silver_full", "silver", silver("full"), "", prepare=deliver, told="silver made whole, a sixth of lineitem"),
-        Variant("silver_date", "silver", silver("date"), "silver_full", targets="≤ 0.15", told="silver of the date that is new, 1 % of it"),
+        Variant("silver_date", "silver", silver("date"), "silver_full", targets="≤ 0.15",
+                told="silver of the date that is new, 1 % of it"),
     ]  # fmt: skip
 
 

@@ -21,8 +21,9 @@ _EXCHANGE = re.compile(r"^(Exchange|BroadcastExchange)")
 
 @dataclass
 class Measured:
-    """One piece of work. `seconds` of wall clock; `cpu_s` of the JVM and of this process; `peak_mib`: resident in the JVM; `scans` and `exchanges`:
-    nodes of executed plans that rows went through; `read_mib`: input of Spark's tasks and the files of Iceberg's scans."""
+    """One piece of work. `seconds` of wall clock; `cpu_s` of the JVM and of this process; `peak_mib`: resident in the
+    JVM; `scans` and `exchanges`: nodes of executed plans that rows went through; `read_mib`: the input of Spark's tasks,
+    and the files of Iceberg's scans."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0

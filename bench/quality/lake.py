@@ -71,8 +71,8 @@ def write_domain(folder: Path, datasets: Iterable[Dataset]) -> None:
             f"    return bronze_marker.sparkSession.read.parquet({str(one.source)!r})",
             "",
         ]
-    for name, document in documents.items():
-        (folder / f"{name}.odcs.yaml").write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
+    for name, one_of in documents.items():
+        (folder / f"{name}.odcs.yaml").write_text(yaml.safe_dump(one_of, sort_keys=False), "utf-8")
     (folder / "gold.py").write_text("\n".join(code), "utf-8")
 
 

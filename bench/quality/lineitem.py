@@ -65,7 +65,7 @@ def prepare(folder: Path, scale: float, program: str) -> Lineitem:
                     _write(source, home / kind / f"{part:03}.parquet", damaged=kind == "damaged")
         (home / "done").touch()
     clean = str(home / "clean" / "*.parquet")
-    rows, bad = duckdb.sql(f"SELECT count(*), count(*) FILTER ({_BAD}) FROM '{clean}'").fetchall()[0]
+    rows, bad = duckdb.execute(f"SELECT count(*), count(*) FILTER ({_BAD}) FROM '{clean}'").fetchall()[0]
     return Lineitem(home / "clean", home / "damaged", rows, bad)
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.quality import changes, lineitem, rivals
+from bench.quality import GROUPS, changes, lineitem, rivals
 from bench.quality import lake as benchmark
 from bench.quality.counters import Counters, Measured
 from bench.quality.lake import Dataset
@@ -52,11 +52,15 @@ def measure(options: Options, report: Callable[[str], None] = print) -> None:
     """Prepare the rows, run every chosen variant once to warm up and then in `rounds` rounds, and print the table."""
     rows = lineitem.prepare(options.data, options.scale, options.tpchgen)
     report(f"lineitem at scale {options.scale:g}: {rows.rows:,} rows, 16 columns, {rows.bad:,} of them damaged")
-    environments = {tool: rivals.environment(options.data, tool) for tool in rivals.PINNED if "rivals" in options.only}
+    asked = {"floor", *options.only} | ({"ours"} if {"many", "rivals", "duckdb"} & {*options.only} else set())
+    wanted = [tool for tool in rivals.PINNED if {"rivals", tool} & asked]
+    environments = {tool: rivals.environment(options.data, tool) for tool in wanted}
     with own_stack() as (settings, folder):
         variants = Variants(rows)
         every = [*variants.all({}), *changes.upserts(rows), *changes.silvers(rows, folder)]
-        chosen = [one for one in every if one.group in (*options.only, "floor")]
+        chosen = [one for one in every if {one.group, one.name} & asked]
+        if unknown := asked - {*GROUPS, *wanted} - {one.name for one in every}:
+            raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}: use {', '.join(GROUPS)} or a variant's name")
         made = [
             Dataset(f"{name}_{round_}", getattr(rows, kind), checks)
             for variant in chosen
@@ -64,7 +68,7 @@ def measure(options: Options, report: Callable[[str], None] = print) -> None:
             for round_ in range(options.rounds + 1)
         ]
         benchmark.write_domain(folder / "domain", made)
-        if "silver" in options.only:
+        if any(one.group == "silver" for one in chosen):
             changes.write_silver(folder / "domain", options.rounds + 1)
         with Lake(settings, benchmark.load(settings, folder / "domain")) as lake, ExitStack() as closing:
             benchmark.begin(lake)
@@ -79,7 +83,7 @@ def measure(options: Options, report: Callable[[str], None] = print) -> None:
 
 
 def rounds(lake: Lake, chosen: list[Variant], count: int, report: Callable[[str], None]) -> dict[str, list[Measured]]:
-    """Every variant in turn, round after round; the first round warms up and is not counted."""
+    """Every variant in turn, round after round; the first round warms up and is not counted, unless it is the only one."""
     counters = Counters(lake.spark())
     taken: dict[str, list[Measured]] = {one.name: [] for one in chosen}
     for round_ in range(count + 1):
@@ -90,7 +94,7 @@ def rounds(lake: Lake, chosen: list[Variant], count: int, report: Callable[[str]
             lake.spark()._jvm.System.gc()
             with counters.measuring() as found:
                 variant.work(lake, round_)
-            if round_:
+            if round_ or not count:
                 taken[variant.name].append(found)
             report(f"  round {round_} {variant.name}: {found.seconds:.1f} s, {found.cpu_s:.1f} s of CPU, {found.jobs} jobs")
             written = [f"gold.{benchmark.NAME}.{name}_{round_}" for name, _, _ in variant.datasets]
@@ -118,7 +122,7 @@ def result(chosen: list[Variant], taken: dict[str, list[Measured]]) -> list[str]
         all_, last = [m.seconds for m in own], own[-1]
         lines.append(
             f"| {one.told} | {one.targets} | {one.over} | {ratios[0]} | {ratios[1]} "
-            f"| {median(own):.2f} ({min(all_):.2f}–{max(all_):.2f}) | {last.jobs} | {last.scans} | {last.exchanges} "
+            f"| {median(own):.2f} ({min(all_):.2f} to {max(all_):.2f}) | {last.jobs} | {last.scans} | {last.exchanges} "
             f"| {median(own, 'read_mib'):.0f} | {median(own, 'peak_mib'):.0f} |"
         )
     return lines
@@ -126,7 +130,7 @@ def result(chosen: list[Variant], taken: dict[str, list[Measured]]) -> list[str]
 
 def _ratio(mine: list[Measured], over: str, taken: dict[str, list[Measured]], what: str) -> str:
     """A ratio of medians; over a difference of two where `over` is one."""
-    names = over.split("−") if over else []
+    names = over.split(" - ") if over else []
     if not names or any(not taken.get(name) for name in names):
         return ""
     base = median(taken[names[0]], what) - sum(median(taken[name], what) for name in names[1:])

@@ -118,7 +118,12 @@ class Variants:
 
         return [
             Variant(
-                tool, "rivals", work(rival), "mixed−floor", targets="≥ 3", told=f"{PINNED[tool]} after the write ÷ ours, marginal"
+                tool,
+                "rivals",
+                work(rival),
+                "mixed - floor",
+                targets="≥ 3",
+                told=f"{PINNED[tool]} after the write ÷ ours, marginal",
             )
             for tool, rival in rivals.items()
         ]
@@ -180,8 +185,8 @@ def appends(rows: Lineitem) -> list[Variant]:
         return Variant(name, "append", work, "floor", ((name, "clean", []),), prepare=prepare, told=f"bare append, {told}")
 
     return [
-        Variant("plain", "append", lambda lake, round_: _plain(lake, rows, round_), "plain", (("plain", "clean", []),), of="floor",
-                prepare=_without_properties, targets="≤ 0.85", told="our append ÷ Iceberg's and Spark's defaults"),
+        Variant("plain", "append", lambda lake, round_: _plain(lake, rows, round_), "plain", (("plain", "clean", []),),
+                of="floor", prepare=_without_properties, targets="≤ 0.85", told="our append ÷ Iceberg's and Spark's defaults"),
         variant("zstd_1", "zstd level 1", {"write.parquet.compression-level": "1"}),
         variant("small_groups", "row groups of 32 MiB", {"write.parquet.row-group-size-bytes": str(2**25)}),
         variant("no_dictionary", "comments without a dictionary", {"write.parquet.dict-size-bytes": str(2**16)}),
