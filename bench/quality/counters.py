@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SCAN = re.compile(r"^(Scan (parquet|orc|json|csv|text)|BatchScan)")
+_FILE_SIZES = ("size of files read", "total data file size (bytes)", "total delete file size (bytes)")
+"""What Spark's own scans and Iceberg's call the sizes of their files."""
 _EXCHANGE = re.compile(r"^(Exchange|BroadcastExchange)")
 
 
 @dataclass
 class Measured:
     """One piece of work. `seconds` of wall clock; `cpu_s` of the JVM and of this process; `peak_mib`: resident in the
-    JVM; `scans` and `exchanges`: nodes of executed plans that rows went through; `read_mib`: the input of Spark's tasks,
-    and the files of Iceberg's scans."""
+    JVM; `scans` and `exchanges`: nodes of executed plans that rows went through; `read_mib`: the files
+    of these scans, whole, also where only some columns are read."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
@@ -56,12 +58,7 @@ class Counters:
         found.cpu_s = self._cpu() - cpu
         found.peak_mib = self._peak()
         self._settle()
-        stages: set[int] = set()
-        for job in self._jobs():
-            if job.jobId() > jobs:
-                found.jobs += 1
-                stages |= {int(one) for one in _each(job.stageIds())}
-        found.read_mib = sum(self._input(stage) for stage in stages) / 2**20
+        found.jobs = sum(job.jobId() > jobs for job in self._jobs())
         for execution in self._executed():
             if execution.executionId() > executions:
                 self._add_plan(execution.executionId(), found)
@@ -74,8 +71,7 @@ class Counters:
             if _SCAN.match(node.name()):
                 if any(_number(text.get(name, "0")) for name in ("number of output rows", "number of files read")):
                     found.scans += 1
-                if node.name().startswith("BatchScan"):  # S3FileIO tells Spark's tasks nothing of what it reads
-                    found.read_mib += _bytes(text.get("total file size (bytes)", "0")) / 2**20
+                found.read_mib += sum(_bytes(value) for name, value in text.items() if name in _FILE_SIZES) / 2**20
             elif _EXCHANGE.match(node.name()) and any(_number(value) for value in text.values()):
                 found.exchanges += 1
 
@@ -90,9 +86,6 @@ class Counters:
 
     def _last(self, found: list[Any], identity: str) -> int:
         return max((int(getattr(one, identity)()) for one in found), default=-1)
-
-    def _input(self, stage: int) -> int:
-        return int(self._context.statusStore().lastStageAttempt(stage).inputBytes())
 
     def _cpu(self) -> float:
         user, system = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[11:13]
