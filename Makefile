@@ -78,5 +78,5 @@ notebook: up ## Open the notebooks in JupyterLab, on loopback
 	@.venv/.setup/tools/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r scripts/jupyterlab.lock
 	@$(ACTIVATE) && jupyter lab --ip 127.0.0.1 --notebook-dir notebooks $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
-bench: setup ## Measure start-up and throughput
-	@$(ACTIVATE) && python -m bench
+bench: setup ## Measure; make bench ARGS=quality for the cost of rules
+	@$(ACTIVATE) && python -m bench $(ARGS)

@@ -1,13 +1,18 @@
-"""`python -m bench [start-up|backfills|anomalies]`: run a benchmark and print what it measured. Never asserts a time."""
+"""`python -m bench [start-up|backfills|anomalies|quality]`: run a benchmark and print what it measured. Never asserts a time."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from bench.quality import AT_SCALE_10, GROUPS
+from medallion.settings import ROOT
 
 parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, against a baseline in the same run.")
 chosen = parser.add_subparsers(dest="what")
 start_up = chosen.add_parser("start-up", help="what a small spark-submit costs")
 backfills = chosen.add_parser("backfills", help="many days at once, on the same tables")
+quality = chosen.add_parser("quality", help="what it costs that a write is judged")
 for each in (parser, start_up):
     each.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn")
 backfills.add_argument("--runs", type=int, default=32, help="how many days are filled at once")
@@ -16,10 +21,31 @@ anomalies = chosen.add_parser("anomalies", help="what is found of anomalies plan
 anomalies.add_argument("--first", type=int, default=1, help="the first seed")
 anomalies.add_argument("--seeds", type=int, default=20, help="how many seeds")
 anomalies.add_argument("--planted", type=int, default=20, help="on how many days of the year")
+quality.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn, after a round to warm up")
+quality.add_argument("--scale", type=float, default=1, help="TPC-H's scale factor: 1 is 6 million rows of lineitem")
+quality.add_argument(
+    "--only", nargs="+", help="groups of variants, or single ones; else all, from scale 10 on floor and ours: " + " ".join(GROUPS)
+)
+quality.add_argument("--data", type=Path, default=ROOT / ".medallion" / "bench", help="where the rows are kept for the next time")
+quality.add_argument("--tpchgen", default="tpchgen-cli", help="the program that makes them")
+quality.add_argument("--write", type=Path, help="a file for the table, as Markdown")
 
 if __name__ == "__main__":
     options = parser.parse_args()
-    if options.what == "backfills":
+    if options.what == "quality":
+        from bench.quality import measure as first_of_quality
+
+        first_of_quality.measure(
+            first_of_quality.Options(
+                options.scale,
+                options.rounds,
+                tuple(options.only or (GROUPS if options.scale < 10 else AT_SCALE_10)),
+                options.data,
+                options.tpchgen,
+                options.write,
+            )
+        )
+    elif options.what == "backfills":
         from bench.backfills import measure
 
         measure(options.runs, options.processes)

@@ -19,6 +19,7 @@ from tests.unit.sales_rows import SALES
 PACKAGE = ROOT / "medallion"
 MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 
+
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
