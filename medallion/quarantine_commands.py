@@ -82,15 +82,20 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Put corrected rows through the gate again, by a usual run of their date; or all rows, by a corrected contract."""
-    from medallion import corrections, job
+    from medallion import corrections
     from medallion.pipeline import Lake
+    from medallion.publish.publication import publish as publish_gold
+    from medallion.recovery import mark_published
 
     on, report = parse_date(date), reporter_beside_json() if as_json else reporter()
     with Lake(load()) as lake:
         found = corrections.replay(lake, dataset, on, rows=rows, run=run, publish=publish, report=report)
-        shown = job.publish_gold(lake, report) if publish and found.outcome.state == "merged" else None
+        publication = None
+        if publish and found.outcome.state == "merged":
+            publication = publish_gold(lake.settings, lake.domains, report=report, journal=lake.journal)
+            mark_published(lake.nessie, lake.journal, publication.shown)
     if as_json:
-        show_json(asdict(found) | {"publication": shown})
+        show_json(asdict(found) | {"publication": publication and publication.sequence})
         return
     print(f"run {found.outcome.run_id}: {found.outcome.state}; {dataset} {on}: {found.before} rows in quarantine before, "
           f"{found.after} now")  # fmt: skip

@@ -20,6 +20,7 @@ from medallion.domain import Domains
 from medallion.errors import GateRefused, InputError, UsageError
 from medallion.lakehouse.nessie import MAIN
 from medallion.pipeline import Lake
+from medallion.publish.publication import history
 from medallion.settings import EVIDENCE_BUCKET, load
 from tests.shop import BRONZE, GOLD, SILVER, Shop
 from tests.small_domain import csv
@@ -217,8 +218,10 @@ def test_the_commands(
     assert "has no rule 'minimum'" in command("show", SILVER, "--rule", "minimum", code=2)
     assert "name two states" in command("list", "--run", run, "--at", MAIN, code=2)
     (tmp_path / "rows.csv").write_text("_source_row,amount\n2,2\n")
-    words = ("replay", SILVER, "--date", on, "--rows", str(tmp_path / "rows.csv"), "--no-publish")
+    words = ("replay", SILVER, "--date", on, "--rows", str(tmp_path / "rows.csv"))
     found = json.loads(command(*words, "--json"))
+    assert found["publication"] == history(shop.settings)[0].sequence
+    assert shop.lake.journal.run(found["outcome"]["run_id"])["state"] == "published"
     assert (found["outcome"]["state"], found["before"], found["after"], found["corrected"]["rows"]) == ("merged", 1, 0, [2])
     assert "nothing was corrected" in command(*words)
     assert "cannot be read" in command("replay", SILVER, "--date", on, "--rows", str(tmp_path / "none.csv"), code=6)

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from medallion.contract import BRONZE_COLUMNS, UNPARSED
 from medallion.domains.sales import silver
 from medallion.quality.deduplicate import Deduplicated
+from medallion.quality.judge import Judged
 from tests import independent_sales
 from tests.unit.planted_rows import Row
 from tests.unit.sales_rows import SALES
@@ -111,8 +112,8 @@ def test_what_does_not_parse_is_a_copy_of_nothing(spark: SparkSession) -> None:
 
 # ── the whole file ────────────────────────────────────────────────────────────────────────────────
 @pytest.fixture(scope="module")
-def whole(spark: SparkSession) -> DataFrame:
-    """Silver of all 69,659 lines, in one delivery."""
+def once(spark: SparkSession) -> Deduplicated:
+    """Silver of all 69,659 lines, in one delivery, each purchase once."""
     source = independent_sales.source_purchases()
     system = {"_delivery": "d1", "_logical_date": date(2013, 1, 1)}
     rows = source.assign(_source_row=range(1, len(source) + 1), **system)
@@ -120,7 +121,17 @@ def whole(spark: SparkSession) -> DataFrame:
     for name in BRONZE_COLUMNS.keys() - set(table.column_names):
         table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
     made = silver.purchases(spark.createDataFrame(table))
-    return Deduplicated(made, SALES.contracts[SILVER]).frame.cache()
+    return Deduplicated(made, SALES.contracts[SILVER])
+
+
+@pytest.fixture(scope="module")
+def whole(once: Deduplicated) -> DataFrame:
+    return once.frame.cache()
+
+
+def test_purchases_of_the_whole_file_lose_255_copies_and_nothing_else(once: Deduplicated, whole: DataFrame) -> None:
+    rows = whole.count()
+    assert (rows, once.dropped(Judged(rows, rows, 0, 0))) == (69_404, {"exact_copy": 255})
 
 
 def test_purchases_of_the_whole_file_equal_pandas(whole: DataFrame) -> None:
