@@ -11,6 +11,7 @@ from medallion.domain import Domains
 from medallion.errors import ContractError
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PROPERTY, made
+from medallion.lakehouse.staging import Staging, replaced
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
 from medallion.quality.judge import judge
@@ -52,6 +53,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         quarantine=lambda rows: _replace_quarantine(branch, rows, contract, quarantine_where, notes),
         written=lambda: branch.read(contract.dataset).filter(where),
         table=lambda: branch.read(contract.dataset),
+        staging=_staging(branch, contract, task, notes),
     )
     rewritten = compact(branch, contract, task.date)
     if not judged.quarantined:
@@ -70,6 +72,13 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str) 
         "verdicts": [v.as_json() for v in judged.verdicts],
         "seconds": round(time.monotonic() - began, 3),
     }
+
+
+def _staging(branch: Branch, contract: Contract, task: Task, notes: dict[str, str]) -> Staging | None:
+    """Where rows wait until they are judged; None for a few rows, and where whole files cannot be replaced."""
+    if branch.few_rows or replaced(branch.settings.s3, branch.content(contract.dataset), contract, task.date) is None:
+        return None
+    return Staging(branch, contract, notes, replaces=task.date)
 
 
 def _input(branch: Branch, plan: Plan, domains: Domains, made_contract: Contract, dataset: str, task: Task) -> DataFrame:

@@ -1,60 +1,26 @@
-"""Judge rows in the same pass that writes them.
+"""Judge rows while they are written, and put the bad ones aside.
 
-All row rules are fused into one null-safe condition beneath the write; two counters ride along. Only
-if something broke is it worked out what, and for the broken rows alone. Good rows are written once.
+For a few rows, all row rules are fused into one null-safe condition beneath the write, and counters ride
+along. For many, most rules are not looked at row by row at all: see `staged`. Only if something broke is
+it worked out what, and for the broken rows alone. Good rows are written once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
+from medallion.lakehouse.staging import Staging
 from medallion.quality.quarantine import explain, rows_to_keep
-from medallion.quality.rules import naming_the_rule, passes, showable, shown
+from medallion.quality.rules import naming_the_rule, passes, showable
+from medallion.quality.staged import SAMPLES, examples_of_warnings, judge_staged
+from medallion.quality.verdict import Judged, Verdict, verdict
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-SAMPLES = 3
-"""How many broken rows a verdict shows."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of one rule: `bad` of `judged` rows broke it; `samples` are some of them, as JSON,
-    without the columns that the contract classifies as personal."""
-
-    rule: str
-    severity: str
-    bad: int
-    judged: int
-    tolerance: float
-    passed: bool
-    description: str
-    samples: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"samples": list(self.samples)}
-
-
-@dataclass
-class Judged:
-    """What came of one write: counts of rows and the verdict of every rule."""
-
-    rows_in: int
-    rows_out: int
-    quarantined: int
-    warned: int
-    verdicts: list[Verdict] = field(default_factory=list)
-
-    @property
-    def refusals(self) -> list[Verdict]:
-        """The error rules that were broken beyond their tolerance."""
-        return [v for v in self.verdicts if v.severity == "error" and not v.passed]
 
 
 def judge(
@@ -67,6 +33,7 @@ def judge(
     quarantine: Callable[[DataFrame], DataFrame],
     written: Callable[[], DataFrame],
     table: Callable[[], DataFrame],
+    staging: Staging | None = None,
 ) -> Judged:
     """Write the good rows of a frame, put the bad ones aside, and judge every rule.
 
@@ -80,11 +47,16 @@ def judge(
         quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
         table: reads all rows of the table.
+        staging: takes the place of `write` where there are many rows.
     Raises: ContractError for a rule that Spark cannot apply to these rows, or that fails on one of them.
     """
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
+    if staging is not None:
+        judged = judge_staged(frame, contract, run_id, logical_date, staging, quarantine=quarantine, written=written)
+        judged.verdicts += table_verdicts(contract, judged.rows_out, written, table, frame)
+        return judged
     errors = [rule for rule in contract.row_rules if rule.severity == "error"]
     warnings = [rule for rule in contract.row_rules if rule.severity == "warning"]
     observation = Observation()
@@ -108,30 +80,15 @@ def judge(
     if counts["refused"]:
         kept = quarantine(rows_to_keep(frame.filter(~good), errors, contract, run_id, logical_date))
         broken, examples = explain(kept, errors, contract, SAMPLES)
-        judged.verdicts += [_verdict(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
+        judged.verdicts += [verdict(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
     else:
-        judged.verdicts += [_verdict(rule, 0, total) for rule in errors]
-    examples = _examples_of_warnings(written, [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract)
+        judged.verdicts += [verdict(rule, 0, total) for rule in errors]
+    examples = examples_of_warnings(written, [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract)
     judged.verdicts += [
-        _verdict(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
+        verdict(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
     ]
-    judged.verdicts += table_verdicts(contract, added, written, table)
+    judged.verdicts += table_verdicts(contract, added, written, table, frame)
     return judged
-
-
-def _examples_of_warnings(written: Callable[[], DataFrame], broken: list[Rule], contract: Contract) -> dict[str, tuple[str, ...]]:
-    """A few of the written rows that broke each of these rules: one job, over rows already written."""
-    from pyspark.sql import functions as f
-
-    if not broken:
-        return {}
-    frame = written()
-    first = [
-        f.slice(f.array_sort(f.collect_list(f.when(~passes([rule]), shown(frame.columns, contract, rule)))), 1, SAMPLES)
-        for rule in broken
-    ]
-    row = frame.filter(~passes(broken)).agg(*first).first()
-    return {rule.name: tuple(found) for rule, found in zip(broken, row or (), strict=False)}
 
 
 def _observed(observation: Any) -> dict[str, int] | None:
@@ -148,32 +105,68 @@ def _scala_items(scala_map: Any) -> list[Any]:
     return items
 
 
-def _verdict(rule: Rule, bad: int, judged: int, samples: tuple[str, ...] = ()) -> Verdict:
-    return Verdict(rule.name, rule.severity, bad, judged, rule.tolerance, rule.allows(bad, judged), rule.description, samples)
-
-
 def table_verdicts(
-    contract: Contract, rows: int, written: Callable[[], DataFrame], table: Callable[[], DataFrame]
+    contract: Contract,
+    rows: int,
+    written: Callable[[], DataFrame],
+    table: Callable[[], DataFrame],
+    frame: DataFrame | None = None,
 ) -> list[Verdict]:
     """The verdicts of a contract's table rules, each over the rows that its scope names.
 
     Args:
         rows: how many rows were written.
         written, table: as `judge` takes them.
+        frame: what was written, as it was planned, if the plan may tell what is unique.
     """
     verdicts = []
     for scope, read in (("write", written), ("table", table)):
         rules = [rule for rule in contract.table_rules if rule.scope == scope]
+        of_write = scope == "write"
+        known = {rule.name: by for rule in rules if of_write and (by := _unique_already(rule, rows, frame))}
         if rules:
-            verdicts += verdicts_over(rules, contract, read, rows if scope == "write" else None)
+            verdicts += verdicts_over(rules, contract, read, rows if of_write else None, known)
     return verdicts
 
 
-def verdicts_over(rules: list[Rule], contract: Contract, read: Callable[[], DataFrame], rows: int | None = None) -> list[Verdict]:
-    """The verdicts of table rules over one frame. `rows` is how many it has; if that is not known, they are counted."""
+def _unique_already(rule: Rule, rows: int, frame: DataFrame | None) -> str | None:
+    """What tells that no two rows agree in a rule's columns, without a look at them; None: nothing does."""
+    if rule.unique and rows <= 1:
+        return "figures"
+    return "plan" if rule.unique and frame is not None and distinct_by(frame, rule.unique) else None
+
+
+def distinct_by(frame: DataFrame, columns: Sequence[str]) -> bool:
+    """Whether a frame's plan says that no two of its rows agree in these columns: it groups by them, or by some.
+    Source: Catalyst's `LogicalPlanDistinctKeys`."""
+    plan = frame._jdf.queryExecution().optimizedPlan()
+    output, keys = plan.output(), plan.distinctKeys().toSeq()
+    ids = {output.apply(i).exprId().id() for i in range(output.size()) if output.apply(i).name() in columns}
+    for number in range(keys.size()):
+        key = keys.apply(number).toSeq()
+        parts = [key.apply(i) for i in range(key.size())]
+        if all(part.getClass().getSimpleName() == "AttributeReference" and part.exprId().id() in ids for part in parts):
+            return True
+    return False
+
+
+def verdicts_over(
+    rules: list[Rule],
+    contract: Contract,
+    read: Callable[[], DataFrame],
+    rows: int | None = None,
+    known: Mapping[str, str] | None = None,
+) -> list[Verdict]:
+    """The verdicts of table rules over one frame.
+
+    Args:
+        rows: how many rows it has; if that is not known, they are counted.
+        known: rules of unique columns that hold -> what tells so.
+    """
     from pyspark.sql import functions as f
 
-    unique = [rule for rule in rules if rule.unique]
+    known = known or {}
+    unique = [rule for rule in rules if rule.unique and rule.name not in known]
     distinct = [f.count_distinct(f.struct(*rule.unique)).alias(f"distinct{i}") for i, rule in enumerate(unique)]
     counted: dict[str, int] = {}
     if distinct or rows is None:
@@ -181,16 +174,18 @@ def verdicts_over(rules: list[Rule], contract: Contract, read: Callable[[], Data
         row = frame.agg(f.count(f.lit(1)).alias("rows"), *distinct).first()
         counted = row.asDict() if row else {}
     total = counted["rows"] if rows is None else rows
-    verdicts = []
+    verdicts = [verdict(rule, 0, total, decided_by=known[rule.name]) for rule in rules if rule.name in known]
     for i, rule in enumerate(unique):
         repeated = total - counted[f"distinct{i}"]
-        verdicts.append(_verdict(rule, repeated, total, _repeated(frame, rule, contract) if repeated else ()))
+        samples = _repeated(frame, rule, contract) if repeated else ()
+        verdicts.append(verdict(rule, repeated, total, samples, "aggregate"))
+    by = "figures" if rows is not None else "aggregate"
     for rule in rules:
         if rule.rows is not None:
             low, high = rule.rows
             off = 0 if low <= total <= high else 1
             note = (json.dumps({"rows": total, "allowed": [low, high]}),) if off else ()
-            verdicts.append(Verdict(rule.name, rule.severity, off, total, 0, off == 0, rule.description, note))
+            verdicts.append(Verdict(rule.name, rule.severity, off, total, 0, off == 0, rule.description, note, by))
     return verdicts
 
 
