@@ -247,9 +247,10 @@ def _broken_before(branch: Branch, contract: Contract, base: Content) -> frozens
     if content["snapshotId"] in (-1, None):
         return frozenset()
     quarantine, table = open_static(s3, content), open_static(s3, base)
-    since = sorted(snapshot.timestamp_ms for snapshot in table.metadata.snapshots)[-_RECENT:][0]
+    # rows are put aside before their write is committed: so those of a write come after the write before it
+    earlier = sorted(snapshot.timestamp_ms for snapshot in table.metadata.snapshots)[:-_RECENT]
     last = quarantine.metadata.current_snapshot()
-    if last is None or last.timestamp_ms < since:
+    if last is None or (earlier and last.timestamp_ms < earlier[-1]):
         return frozenset()
     found: set[str] = set()
     with reaching(s3, quarantine.location()):

@@ -30,6 +30,8 @@ _VARIES = re.compile(
     re.I,
 )
 """Words of conditions whose outcome is not that of the row's values alone: these are judged in the pass."""
+_TELLING = 1_000
+"""A file of fewer rows does not tell how a larger one will be encoded."""
 _DEAR = re.compile(r"\b(rlike|regexp\w*|like|similar)\b", re.I)
 
 
@@ -95,12 +97,13 @@ def _by_figures(condition: str, types: Mapping[str, str], files: Files) -> bool:
 
 
 def _in_dictionaries(files: Files, columns: set[str]) -> set[str]:
-    """The columns that are dictionary-encoded in one of the files, looked at instead of all."""
+    """The columns that are dictionary-encoded in one of the files, looked at instead of all; all of them where it
+    has so few rows that a dictionary did not pay."""
     import pyarrow.parquet as pq
 
-    if not columns:
-        return set()
     file = max(files.good, key=lambda each: each.record_count)
+    if not columns or file.record_count < _TELLING:
+        return columns
     with files.io.new_input(file.file_path).open() as stream:
         metadata = pq.read_metadata(stream)
     return {name for name in columns if dictionaries.encoded(metadata, name) is not None}
