@@ -64,7 +64,7 @@ class Desk:
         self.branch = Branch(self.spark, settings, self.nessie, name, session.attach(self.spark, settings, name))
         self.writes = 0
 
-    def frame(self, rows: Sequence[Values], day: date = DAY) -> DataFrame:
+    def frame(self, rows: Sequence[Values], day: date | None = DAY) -> DataFrame:
         """Rows (without their day) as a frame."""
         types = [
             pa.int64(),

@@ -12,7 +12,7 @@ import secrets
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from pyiceberg.expressions import AlwaysTrue
@@ -119,7 +119,9 @@ class Staging:
         from pyspark.sql import functions as f
 
         if self.table is None:
-            return self.branch.read(self.contract.dataset).filter(f.lit(True) if self.appends else self._where())
+            files = added(self._s3, self.branch.content(self.contract.dataset))
+            mine = f.col("_file").isin([file.file_path for file in files.good])
+            return self.branch.read(self.contract.dataset).filter(mine & self._of_dates(files))
         return self.branch.read(self.table).filter(f.col(BROKEN) == f.lit(broken)).drop(BROKEN)
 
     def commit(self, good: Iterable[DataFile]) -> None:
@@ -139,6 +141,18 @@ class Staging:
         if self.table:
             self._commit(self._dropping(), f"{self.contract.dataset}: not judged")
             self.table = None
+
+    def _of_dates(self, files: Files) -> Column:
+        """The partitions that files lie in: a row may be of another date than the write's, which a rule then finds."""
+        from pyspark.sql import functions as f
+
+        column, spec = self.contract.partition_column, open_static(self._s3, self.base).spec()
+        place = next((i for i, field in enumerate(spec.fields) if field.name == column), None)
+        dates = {file.partition[place] for file in files.good} if place is not None else {None}
+        if None in dates:
+            return f.lit(True)
+        days = [each if isinstance(each, date) else date(1970, 1, 1) + timedelta(days=int(each)) for each in dates]
+        return f.col(str(column)).isin(days)
 
     def _where(self) -> Column:
         from pyspark.sql import functions as f
@@ -218,7 +232,8 @@ def _create(s3: S3, base: Content, extra: dict[str, str]) -> Content:
             "last_sequence_number": 0, "statistics": [], "partition_statistics": [], "properties": metadata.properties | own,
         }
     )  # fmt: skip
-    path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
+    folder = metadata.properties.get("write.metadata.path", f"{location}/metadata")
+    path = f"{folder}/00000-{uuid.uuid4()}.metadata.json"
     table = open_static(s3, base)
     with reaching(s3, path):
         ToOutputFile.table_metadata(new, table.io.new_output(path))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from medallion.contract import Contract, Rule
 from medallion.errors import MedallionError
 from medallion.lakehouse.staging import Files, Staging
+from medallion.quality import conditions
 from medallion.quality.proofs import for_the_pass, prove
 from medallion.quality.quarantine import explain, rows_to_keep
 from medallion.quality.rules import naming_the_rule, passes, shown
@@ -66,7 +67,8 @@ def _judge(
     spark, s3 = frame.sparkSession, staging.branch.settings.s3
     errors = [rule for rule in contract.row_rules if rule.severity == "error"]
     warnings = [rule for rule in contract.row_rules if rule.severity == "warning"]
-    frame.select(*[passes([rule]) for rule in contract.row_rules])  # that Spark can apply them, also those it will not need
+    unread = [rule for rule in contract.row_rules if conditions.read(str(rule.passes), contract.schema()) is None]
+    frame.select(*[passes([rule]) for rule in unread])  # that Spark can apply them, also those that it will not need to
     in_pass = for_the_pass(errors, contract, frame.columns, staging.earlier())
     files = staging.write(frame, ~passes(in_pass) if in_pass else None)
     total = files.rows

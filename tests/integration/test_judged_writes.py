@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -99,6 +100,17 @@ def test_a_rule_found_broken_late_costs_its_rows_and_is_in_the_pass_from_then_on
     judged = of.write([row(1), row(2, amount=None)])
     assert {v.rule: (v.bad, v.decided_by) for v in judged.verdicts} == {"given": (1, "pass"), "known": (0, "pass")}
     assert of.ids() == [1]
+
+
+def test_rows_of_another_date_are_found_where_they_were_written(desk: Callable[..., Desk]) -> None:
+    of = desk(rule("of_its_date", f"`day` IS NOT NULL AND `day` = DATE '{DAY}'"))
+    other = desk()
+    other.contract, other.branch = dataclasses.replace(of.contract, rules=()), of.branch
+    other.write([row(1)], NEXT_DAY)
+    judged = of.write(of.frame([row(2)]).union(of.frame([row(3)], NEXT_DAY)).union(of.frame([row(4)], None)))
+    assert [(v.rule, v.bad, v.decided_by) for v in judged.verdicts] == [("of_its_date", 2, "aggregate")]
+    assert (of.ids(), of.ids(NEXT_DAY), of.branch.read(of.contract.dataset).count()) == ([2], [1], 2)
+    assert sorted(json.loads(r["record"])["id"] for r in of.kept().collect()) == [3, 4]
 
 
 def test_warnings_that_nothing_proves_are_counted_at_once_over_what_was_written(desk: Callable[..., Desk]) -> None:
