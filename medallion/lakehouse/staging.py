@@ -151,7 +151,7 @@ class Staging:
         dates = {file.partition[place] for file in files.good} if place is not None else {None}
         if None in dates:
             return f.lit(True)
-        days = [each if isinstance(each, date) else date(1970, 1, 1) + timedelta(days=int(each)) for each in dates]
+        days = [each if isinstance(each, date) else date(1970, 1, 1) + timedelta(days=int(str(each))) for each in dates]
         return f.col(str(column)).isin(days)
 
     def _where(self) -> Column:
