@@ -33,9 +33,10 @@ def distinct(io: FileIO, files: Iterable[DataFile], columns: Collection[str]) ->
     found: dict[str, list[pa.Array]] = {name: [] for name in columns}
     for file in files:
         with io.new_input(file.file_path).open() as stream:
-            parquet = pq.ParquetFile(stream, read_dictionary=list(found), buffer_size=_BUFFER)
-            places = {name: encoded(parquet.metadata, name) for name in found}
+            metadata = pq.read_metadata(stream)
+            places = {name: encoded(metadata, name) for name in found}
             found = {name: values for name, values in found.items() if places[name] is not None}
+            parquet = pq.ParquetFile(stream, metadata=metadata, read_dictionary=list(found), buffer_size=_BUFFER)
             for name, values in found.items():
                 values += [_values(parquet, group, name) for group in places[name] or ()]
             found = {name: values for name, values in found.items() if all(len(v) <= FEW for v in values)}

@@ -140,7 +140,7 @@ def test_what_is_proven_holds_on_every_row(spark: SparkSession) -> None:
     chance, proven = random.Random(7), dict.fromkeys(CONDITIONS, 0)
     schema = ", ".join(f"`{name}` {type_}" for name, type_ in TYPES.items())
     tables: list[list[dict[str, Any]]] = []
-    for number in range(150):
+    for number in range(90):
         few = {name: chance.sample(VALUES[name], chance.randint(1, 2)) for name in TYPES}
         tables.append([
             {name: None if chance.random() < 0.1 * (number % 3) else chance.choice(few[name]) for name in TYPES}
