@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medallion.errors import ServiceUnavailable
+from medallion.lakehouse.branch import FEW_ROWS
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ SMALL = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
+    FEW_ROWS: "true",
 }
 """For a few rows, generating and compiling code takes longer than running without it."""
 _QUICK = "-XX:TieredStopAtLevel=1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from medallion.errors import InputError, UsageError
@@ -129,18 +130,18 @@ def tell(found: dict[str, Any]) -> None:
         rows = [s | {"names": _counts(s["names"])} for s in similar]
         show_table(rows, ("dataset", "column", "canonical", "names", "score"), "names that may be one")
     broken = [
-        {"dataset": w["dataset"]} | v | {"samples": "\n".join(v["samples"])}
+        {"dataset": w["dataset"], "decided_by": "pass"} | v | {"samples": "\n".join(v["samples"])}
         for w in found["writes"]
         for v in w.get("verdicts", ())
         if v["bad"]
     ]
-    judged = sum(len(w.get("verdicts", ())) for w in found["writes"])
+    ways = Counter(v.get("decided_by", "pass") for w in found["writes"] for v in w.get("verdicts", ()))
+    told = f"{ways.total()}; decided by {', '.join(f'{way} {n}' for way, n in ways.most_common())}" if ways else "0"
     if broken:
-        show_table(
-            broken, ("dataset", "rule", "severity", "bad", "judged", "tolerance", "passed", "samples"), f"rules ({judged})"
-        )
+        told_columns = ("dataset", "rule", "severity", "bad", "judged", "tolerance", "passed", "decided_by", "samples")
+        show_table(broken, told_columns, f"rules ({told})")
     else:
-        print(f"all {judged} rules held on every row")
+        print(f"all rules held on every row ({told})")
     steps = [s | {"seconds": (s["ended_at"] - s["began_at"]).total_seconds() if s["ended_at"] else None} for s in found["steps"]]
     show_table(steps, ("name", "began_at", "seconds", "outcome"), "steps")
     if found["publications"]:

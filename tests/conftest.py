@@ -84,9 +84,5 @@ def interpreted(spark: SparkSession) -> Iterator[None]:
     """Spark as small runs have it: what is compiled for a few rows costs more than it saves."""
     from medallion import session
 
-    before = {name: spark.conf.get(name) for name in session.SMALL}
-    for name, value in session.SMALL.items():
-        spark.conf.set(name, value)
-    yield
-    for name, value in before.items():
-        spark.conf.set(name, value)
+    with session.sized(spark, Settings(), rows=0):
+        yield

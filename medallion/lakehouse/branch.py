@@ -15,6 +15,9 @@ from medallion.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+FEW_ROWS = "spark.medallion.few-rows"
+"""The session's setting that says that the work at hand is over a few rows."""
+
 
 class Branch:
     """The tables of one branch through one Spark catalog (see `medallion.session.attach`)."""
@@ -25,6 +28,11 @@ class Branch:
         self.nessie = nessie
         self.name = name
         self.catalog = catalog
+
+    @property
+    def few_rows(self) -> bool:
+        """Whether the session is tuned for a few rows (see `medallion.session.sized`)."""
+        return self.spark.conf.get(FEW_ROWS, "false") == "true"
 
     def read(self, dataset: str) -> DataFrame:
         """A table as it is on the branch now."""

@@ -6,13 +6,15 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
-from medallion.contract import Contract, Rule
+from medallion.contract import Contract
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import DATE_PROPERTY
+from medallion.lakehouse.staging import Staging
 from medallion.layers.compact import compact
 from medallion.quality import change
 from medallion.quality.judge import judge
 from medallion.quality.metrics import measure
+from medallion.quality.rules import lenient
 from medallion.quality.table_rules import Previous
 from medallion.sources.arrival import Arrival
 
@@ -35,13 +37,14 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival, pr
     notes = {DATE_PROPERTY: delivered.logical_date.isoformat(), DELIVERY_PROPERTY: delivered.delivery}
     judged = judge(
         frame,
-        dataclasses.replace(contract, rules=tuple(_lenient(rule) for rule in contract.rules)),
+        dataclasses.replace(contract, rules=tuple(lenient(rule) for rule in contract.rules)),
         run_id,
         delivered.logical_date,
         write=lambda rows: branch.append(rows, contract.dataset, notes),
         quarantine=lambda rows: _append(branch, rows, contract, notes),
         written=lambda: branch.read(contract.dataset).filter(f"_delivery = '{delivered.delivery}'"),
         table=lambda: branch.read(contract.dataset),
+        staging=None if branch.few_rows else Staging(branch, contract, notes, appends=True),
         previous=previous,
     )
     rewritten = compact(branch, contract, delivered.logical_date)
@@ -67,16 +70,6 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival, pr
         "metrics": change.merged(metrics, judged.verdicts),
         "seconds": round(time.monotonic() - began, 3),
     }
-
-
-def _lenient(rule: Rule) -> Rule:
-    """Rules on source columns do not judge a malformed line: it has none; silver refuses it."""
-    if rule.passes is not None:
-        return dataclasses.replace(rule, passes=f"_malformed IS NOT NULL OR ({rule.passes})")
-    if rule.measure and rule.measure.counted:
-        counted = f"_malformed IS NULL AND ({rule.measure.counted})"
-        return dataclasses.replace(rule, measure=dataclasses.replace(rule.measure, counted=counted))
-    return rule
 
 
 def _append(branch: Branch, rows: DataFrame, contract: Contract, notes: dict[str, str]) -> DataFrame:

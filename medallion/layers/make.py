@@ -11,6 +11,7 @@ from medallion.domain import Domains
 from medallion.errors import ContractError
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PROPERTY, made
+from medallion.lakehouse.staging import Staging, replaced
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
 from medallion.quality import change
@@ -61,6 +62,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         quarantine=lambda rows: _replace_quarantine(branch, rows, contract, quarantine_where, notes),
         written=lambda: branch.read(contract.dataset).filter(where),
         table=lambda: branch.read(contract.dataset),
+        staging=_staging(branch, contract, task, notes),
         examined=lambda rows: flagged(rows, contract, branch.read),
         as_of=task.date or plan.logical_date,
         previous=previous,
@@ -94,6 +96,13 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         "metrics": change.merged(metrics, judged.verdicts),
         "seconds": round(time.monotonic() - began, 3),
     }
+
+
+def _staging(branch: Branch, contract: Contract, task: Task, notes: dict[str, str]) -> Staging | None:
+    """Where rows wait until they are judged; None for a few rows, and where whole files cannot be replaced."""
+    if branch.few_rows or replaced(branch.settings.s3, branch.content(contract.dataset), contract, task.date) is None:
+        return None
+    return Staging(branch, contract, notes, replaces=task.date)
 
 
 def _input(branch: Branch, plan: Plan, domains: Domains, made_contract: Contract, dataset: str, task: Task) -> DataFrame:

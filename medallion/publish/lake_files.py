@@ -1,7 +1,7 @@
 """A table of the lake as Parquet files on disk: its own where they serve as they are.
 
 They do if nothing is deleted from them row by row, and if each holds every column by its present
-name, field id and type. Else the table is written once, from a scan, into one file.
+name, field id and type, and no other. Else the table is written once, from a scan, into one file.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ def _serves(path: Path, schema: Schema) -> bool:
     found: dict[str, Sequence[pa.Field]] = {}
     for field in pq.read_schema(path):
         found[field.name.lower()] = [*found.get(field.name.lower(), ()), field]
+    if len(found) != len(schema.fields):
+        return False  # another column, as the flag of a staged write
     for expected, field in zip(schema_to_pyarrow(schema), schema.fields, strict=True):
         match = found.get(field.name.lower(), ())
         if len(match) != 1 or match[0].name != field.name:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medallion.contract import UNPARSED, Contract
 from medallion.errors import MedallionError
-from medallion.quality.judge import Judged
+from medallion.quality.verdict import Judged
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -1,40 +1,26 @@
-"""Judge rows in the same pass that writes them.
+"""Judge rows while they are written, and put the bad ones aside.
 
-All row rules are fused into one null-safe condition beneath the write; two counters ride along. Only
-if something broke is it worked out what, and for the broken rows alone. Good rows are written once.
+For a few rows, all row rules are fused into one null-safe condition beneath the write, and counters ride
+along. For many, most rules are not looked at row by row at all: see `staged`. Only if something broke is
+it worked out what, and for the broken rows alone. Good rows are written once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from medallion.contract import Contract, Rule
+from medallion.contract import Contract
+from medallion.lakehouse.staging import Staging
 from medallion.quality.quarantine import explain, rows_to_keep
-from medallion.quality.rules import naming_the_rule, passes, shown
+from medallion.quality.rules import naming_the_rule, passes
+from medallion.quality.staged import examples_of_warnings, judge_staged
 from medallion.quality.table_rules import Previous, table_verdicts
-from medallion.quality.verdict import SAMPLES, Verdict, of_rows
+from medallion.quality.verdict import SAMPLES, Judged, of_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-
-@dataclass
-class Judged:
-    """What came of one write: counts of rows and the verdict of every rule."""
-
-    rows_in: int
-    rows_out: int
-    quarantined: int
-    warned: int
-    verdicts: list[Verdict] = field(default_factory=list)
-
-    @property
-    def refusals(self) -> list[Verdict]:
-        """The error rules that were broken beyond their tolerance."""
-        return [v for v in self.verdicts if v.severity == "error" and not v.passed]
 
 
 def judge(
@@ -47,6 +33,7 @@ def judge(
     quarantine: Callable[[DataFrame], DataFrame],
     written: Callable[[], DataFrame],
     table: Callable[[], DataFrame],
+    staging: Staging | None = None,
     examined: Callable[[DataFrame], DataFrame] = lambda rows: rows,
     as_of: date | None = None,
     previous: Previous = (),
@@ -63,6 +50,7 @@ def judge(
         quarantine: keeps a frame of QUARANTINE_SCHEMA; returns it as it was read back.
         written: reads back the rows that `write` wrote.
         table: reads all rows of the table.
+        staging: takes the place of `write` where there are many rows.
         examined: adds to rows what row rules look at beside the contract's columns (see `medallion.quality.references`).
         as_of: the date that freshness is measured against, if not `logical_date`.
         previous: the figures of earlier runs of the dataset, newest last, for rules on change.
@@ -71,7 +59,15 @@ def judge(
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
-    frame = examined(frame)
+    plain, frame = frame, examined(frame)
+
+    def seen() -> DataFrame:
+        return examined(written())
+
+    if staging is not None:
+        judged = judge_staged(frame, contract, run_id, logical_date, staging, quarantine=quarantine, written=seen)
+        judged.verdicts += table_verdicts(contract, judged.rows_out, written, table, as_of or logical_date, previous, frame=plain)
+        return judged
     errors = [rule for rule in contract.row_rules if rule.puts_aside]
     warnings = [rule for rule in contract.row_rules if not rule.puts_aside]  # and errors whose rows stay
     observation = Observation()
@@ -98,29 +94,12 @@ def judge(
         judged.verdicts += [of_rows(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
     else:
         judged.verdicts += [of_rows(rule, 0, total) for rule in errors]
-    examples = _examples_of_warnings(
-        lambda: examined(written()), [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract
-    )
+    examples = examples_of_warnings(seen, [r for i, r in enumerate(warnings) if counts[f"warning{i}"]], contract)
     judged.verdicts += [
         of_rows(rule, counts[f"warning{i}"], total, examples.get(rule.name, ())) for i, rule in enumerate(warnings)
     ]
-    judged.verdicts += table_verdicts(contract, added, written, table, as_of or logical_date, previous)
+    judged.verdicts += table_verdicts(contract, added, written, table, as_of or logical_date, previous, frame=plain)
     return judged
-
-
-def _examples_of_warnings(written: Callable[[], DataFrame], broken: list[Rule], contract: Contract) -> dict[str, tuple[str, ...]]:
-    """A few of the written rows that broke each of these rules: one job, over rows already written."""
-    from pyspark.sql import functions as f
-
-    if not broken:
-        return {}
-    frame = written()
-    first = [
-        f.slice(f.array_sort(f.collect_list(f.when(~passes([rule]), shown(frame.columns, contract, rule)))), 1, SAMPLES)
-        for rule in broken
-    ]
-    row = frame.filter(~passes(broken)).agg(*first).first()
-    return {rule.name: tuple(found) for rule, found in zip(broken, row or (), strict=False)}
 
 
 def _observed(observation: Any) -> dict[str, int] | None:

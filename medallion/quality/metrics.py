@@ -27,7 +27,7 @@ from pyiceberg.utils.datetime import days_to_date, micros_to_timestamp, micros_t
 from medallion.contract import Contract, Measure
 from medallion.lakehouse.nessie import Content
 from medallion.lakehouse.table import open_static, reaching
-from medallion.quality.judge import Judged
+from medallion.quality.verdict import Judged
 from medallion.settings import S3
 
 if TYPE_CHECKING:

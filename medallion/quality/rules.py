@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medallion.contract import Contract, Rule
@@ -24,6 +25,23 @@ def passes(rules: Sequence[Rule]) -> Column:
     if not rules:
         return f.lit(True)
     return f.expr(" AND ".join(f"coalesce(({rule.passes}), true)" for rule in rules))
+
+
+_LENIENT = "_malformed IS NOT NULL OR ("
+
+
+def lenient(rule: Rule) -> Rule:
+    """Rules on source columns do not judge a malformed line: it has none; silver refuses it."""
+    if rule.passes is not None:
+        return replace(rule, passes=f"{_LENIENT}{rule.passes})")
+    if rule.measure and rule.measure.counted:
+        return replace(rule, measure=replace(rule.measure, counted=f"_malformed IS NULL AND ({rule.measure.counted})"))
+    return rule
+
+
+def bare(condition: str) -> str:
+    """A condition that is enough for the given one, of fewer columns where that was made lenient."""
+    return condition[len(_LENIENT) : -1] if condition.startswith(_LENIENT) else condition
 
 
 def showable(columns: Sequence[str], contract: Contract, rule: Rule | None = None) -> list[str]:

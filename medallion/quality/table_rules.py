@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +29,44 @@ def table_verdicts(
     table: Callable[[], DataFrame],
     as_of: date | None = None,
     previous: Previous = (),
+    frame: DataFrame | None = None,
 ) -> list[Verdict]:
     """The verdicts of a contract's table rules, each over the rows that its scope names.
 
     Args:
         rows: how many rows were written.
         written, table, as_of, previous: as `judge` takes them.
+        frame: what was written, as it was planned, if the plan may tell what is unique.
     """
     verdicts = []
     for scope, read in (("write", written), ("table", table)):
         rules = [rule for rule in contract.table_rules if rule.scope == scope]
+        of_write = scope == "write"
+        known = {rule.name: by for rule in rules if of_write and (by := _unique_already(rule, rows, frame))}
         if rules:
-            verdicts += verdicts_over(rules, contract, read, rows if scope == "write" else None, as_of, previous)
+            verdicts += verdicts_over(rules, contract, read, rows if of_write else None, as_of, previous, known)
     return verdicts
+
+
+def _unique_already(rule: Rule, rows: int, frame: DataFrame | None) -> str | None:
+    """What tells that no two rows agree in a rule's columns, without a look at them; None: nothing does."""
+    if rule.unique and rows <= 1:
+        return "figures"
+    return "plan" if rule.unique and frame is not None and distinct_by(frame, rule.unique) else None
+
+
+def distinct_by(frame: DataFrame, columns: Sequence[str]) -> bool:
+    """Whether a frame's plan says that no two of its rows agree in these columns: it groups by them, or by some.
+    Source: Catalyst's `LogicalPlanDistinctKeys`."""
+    plan = frame._jdf.queryExecution().optimizedPlan()
+    output, keys = plan.output(), plan.distinctKeys().toSeq()
+    ids = {output.apply(i).exprId().id() for i in range(output.size()) if output.apply(i).name() in columns}
+    for number in range(keys.size()):
+        key = keys.apply(number).toSeq()
+        parts = [key.apply(i) for i in range(key.size())]
+        if all(part.getClass().getSimpleName() == "AttributeReference" and part.exprId().id() in ids for part in parts):
+            return True
+    return False
 
 
 def verdicts_over(
@@ -50,11 +76,22 @@ def verdicts_over(
     rows: int | None = None,
     as_of: date | None = None,
     previous: Previous = (),
+    known: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
-    """The verdicts of table rules over one frame. `rows` is how many it has; if that is not known, they are counted."""
+    """The verdicts of table rules over one frame.
+
+    Args:
+        rows: how many rows it has; if that is not known, they are counted.
+        known: rules of unique columns that hold -> what tells so.
+    """
     from pyspark.sql import functions as f
 
-    wanted = [figure.alias(f"rule{i}") for i, rule in enumerate(rules) if (figure := _figure(rule, contract)) is not None]
+    known = known or {}
+    wanted = [
+        figure.alias(f"rule{i}")
+        for i, rule in enumerate(rules)
+        if rule.name not in known and (figure := _figure(rule, contract)) is not None
+    ]
     wanted += change.aggregates(rules, contract)
     counted: dict[str, Any] = {}
     frame: DataFrame | None = None
@@ -67,10 +104,12 @@ def verdicts_over(
     verdicts = []
     for i, rule in enumerate(rules):
         figure = counted.get(f"rule{i}")
-        if rule.unique:
+        if rule.name in known:
+            verdicts.append(of_rows(rule, 0, total, decided_by=known[rule.name]))
+        elif rule.unique:
             repeated = total - int(figure or 0)
             samples = _repeated(frame, rule, contract) if repeated and frame is not None else ()
-            verdicts.append(of_rows(rule, repeated, total, samples))
+            verdicts.append(of_rows(rule, repeated, total, samples, "aggregate"))
         elif rule.rows is not None:
             low, high = rule.rows
             verdicts.append(_of_figure(rule, total, low <= total <= high, {"rows": total, "allowed": [low, high]}))
@@ -80,6 +119,9 @@ def verdicts_over(
             verdicts.append(_of_age(rule, rule.fresh, figure, total, as_of))
         elif rule.change is not None:
             verdicts.append(change.verdict(rule, figures, previous))
+        if not rule.unique:
+            looked = rows is None or f"rule{i}" in counted or bool(rule.change and rule.change.column)
+            verdicts[-1] = replace(verdicts[-1], decided_by="aggregate" if looked else "figures")
     return verdicts
 
 

@@ -12,7 +12,7 @@ from medallion.contract import Contract, Deduplication
 from medallion.errors import MedallionError
 from medallion.quality import deduplicate
 from medallion.quality.deduplicate import Deduplicated
-from medallion.quality.judge import Judged
+from medallion.quality.verdict import Judged
 from tests.lake_tables import gold
 
 SCHEMA = "id int, value string, at double, _delivery string, _source_row bigint, _unparsed string"

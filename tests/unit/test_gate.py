@@ -13,9 +13,8 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from medallion.contract import Contract, Rule, Severity
 from medallion.errors import ContractError, GateRefused
 from medallion.quality import gate, judge, table_rules
-from medallion.quality.judge import Judged
 from medallion.quality.rules import passes
-from medallion.quality.verdict import Verdict
+from medallion.quality.verdict import Judged, Verdict
 from tests.lake_tables import gold
 
 DAY = date(2013, 1, 1)

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from medallion.contract import BRONZE_COLUMNS, UNPARSED
 from medallion.domains.sales import silver
 from medallion.quality.deduplicate import Deduplicated
-from medallion.quality.judge import Judged
+from medallion.quality.verdict import Judged
 from tests import independent_sales
 from tests.unit.planted_rows import Row
 from tests.unit.sales_rows import SALES

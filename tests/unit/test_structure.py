@@ -114,6 +114,7 @@ def test_main_is_changed_by_one_function() -> None:
         ("lakehouse/merge.py", "send", "nessie.commit(h0, body)"),
         ("lakehouse/sandbox.py", "create", "nessie.commit(making, body)"),
         ("lakehouse/run.py", "put_on_branch", "nessie.commit(branch, commit_body(operations, message, {}))"),
+        ("lakehouse/staging.py", "_commit", "nessie.commit(onto, commit_body(operations, message, {}))"),
     }
     (put,) = (
         node
@@ -122,6 +123,23 @@ def test_main_is_changed_by_one_function() -> None:
     )
     branch = [ast.unparse(n) for n in ast.walk(put) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "branch"]
     assert branch == ["branch = Reference(run.branch, run.h0.hash)"]
+
+
+def test_a_write_is_staged_on_the_branch_that_it_is_for() -> None:
+    (commit,) = (
+        node
+        for node in ast.walk(MODULES[PACKAGE / "lakehouse" / "staging.py"])
+        if isinstance(node, ast.FunctionDef) and node.name == "_commit"
+    )
+    onto = [ast.unparse(n.value) for n in ast.walk(commit) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "onto"]
+    assert onto == ["nessie.reference(self.branch.name)"]
+    branches = {
+        ast.unparse(node.args[3] if len(node.args) > 3 else node.args[0])
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Branch", "lake.branch")
+    }
+    assert branches == {"name", "run.branch", "head.name"}, "a run's, or a sandbox's"
 
 
 def test_a_sandbox_is_committed_to_a_branch_of_its_own() -> None:

@@ -1,0 +1,78 @@
+"""The distinct values of a column, from the dictionaries of its Parquet files.
+
+A column of few values is written as a dictionary and references to it. Where every page of a file is
+(Iceberg's Spark writer makes pages of version 1, in which PLAIN stands for a page that is not), the
+dictionary is all that the column says, and a rule on that column alone is decided by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import DataFile
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ColumnChunkMetaData, FileMetaData
+
+FEW = 10_000
+"""More distinct values than that are not looked at one by one."""
+_ENCODINGS = {"PLAIN_DICTIONARY", "RLE", "BIT_PACKED"}
+_BUFFER = 1 << 16
+
+
+def distinct(io: FileIO, files: Iterable[DataFile], columns: Collection[str]) -> dict[str, pa.Array]:
+    """The distinct values of columns in some files, without null; columns of which this does not tell are left out.
+
+    A superset: a dictionary may hold what no row refers to. Raises: OSError if a file cannot be read.
+    """
+    found: dict[str, list[pa.Array]] = {name: [] for name in columns}
+    for file in files:
+        with io.new_input(file.file_path).open() as stream:
+            metadata = pq.read_metadata(stream)
+            places = {name: encoded(metadata, name) for name in found}
+            found = {name: values for name, values in found.items() if places[name] is not None}
+            parquet = pq.ParquetFile(stream, metadata=metadata, read_dictionary=list(found), buffer_size=_BUFFER)
+            for name, values in found.items():
+                values += [_values(parquet, group, name) for group in places[name] or ()]
+            found = {name: values for name, values in found.items() if all(len(v) <= FEW for v in values)}
+        if not found:
+            break
+    whole = {name: pc.unique(pa.chunked_array(values)) for name, values in found.items() if values}
+    return {name: values for name, values in whole.items() if len(values) <= FEW}
+
+
+def encoded(metadata: FileMetaData, name: str) -> list[int] | None:
+    """The row groups in which a column has values, if all of them are dictionary-encoded; else None."""
+    groups = []
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = [group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema == name]
+        if len(chunks) != 1:
+            return None
+        if _all_null(chunks[0]):
+            continue
+        if not {"PLAIN_DICTIONARY"} <= set(chunks[0].encodings) <= _ENCODINGS:
+            return None
+        groups.append(number)
+    return groups
+
+
+def _all_null(chunk: ColumnChunkMetaData) -> bool:
+    statistics = chunk.statistics
+    return statistics is not None and statistics.has_null_count and statistics.null_count == chunk.num_values
+
+
+def _values(parquet: pq.ParquetFile, group: int, name: str) -> pa.Array:
+    """The values of one chunk: the dictionary that comes with its first row where pyarrow gives it (of texts)."""
+    for batch in parquet.iter_batches(batch_size=1, row_groups=[group], columns=[name]):
+        column = batch.column(0)
+        if isinstance(column, pa.DictionaryArray) and len(column.dictionary):
+            return column.dictionary
+        break
+    values = parquet.read_row_group(group, columns=[name]).column(0)
+    return pc.unique(values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values).drop_null()

@@ -1,0 +1,60 @@
+"""Counts of a write whose tasks failed and were done again, and of one that Spark computed twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from medallion.settings import ROOT
+
+PROGRAM = """
+import json, os, sys
+from pyspark import TaskContext
+from pyspark.sql import functions as F
+from medallion.contract import Rule
+from medallion.quality import judge
+from medallion.settings import load
+from tests.judging import Desk, row
+
+marks = sys.argv[1]
+desk = Desk(load(), Rule("order", "error", 0.9, "", "low <= high"), Rule("light", "warning", 0, "", "weight < 5"))
+assert desk.spark.sparkContext.master == "local[2,3]"
+
+@F.udf("int")
+def fragile(n):
+    if TaskContext.get().attemptNumber() == 0 and n % 200 == 150:
+        with open(marks, "a") as file:
+            file.write("failed ")
+        raise RuntimeError("planted")
+    return n
+
+rows = [row(n, low=n, high=n - 1 if n % 10 == 0 else n, weight=9.0 if n % 4 == 1 else 1.0) for n in range(600)]
+frame = desk.frame(rows).repartition(2).withColumn("low", fragile("low"))
+desk.spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "10")
+overwrite, observed, found = desk.branch.overwrite, judge._observed, {}
+for way in ("staged", "counted", "sorted"):
+    if way == "sorted":  # by ranges: Spark computes the rows twice, to draw its sample
+        desk.branch.overwrite = lambda rows, *more: overwrite(rows.orderBy("id") if "id" in rows.columns else rows, *more)
+    seen = {}
+    judge._observed = lambda o: seen.update(observed(o) or {}) or dict(seen)
+    got = desk.write(frame, staged=way == "staged")
+    counts = [got.rows_in, got.rows_out, got.quarantined, got.warned]
+    found[way] = [*counts, desk.kept().count(), len(desk.ids()), seen.get("judged")]
+print(json.dumps(found))
+"""
+
+
+def test_rows_are_counted_once(stack_environment: dict[str, str], tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    environment = stack_environment | {"MEDALLION_SPARK__MASTER": "local[2,3]"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(marks)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert marks.read_text().count("failed") >= 3, "tasks of each write were done again"
+    right = [600, 540, 60, 150, 60, 540]
+    assert {way: counts[:6] for way, counts in found.items()} == dict.fromkeys(("staged", "counted", "sorted"), right)
+    assert found["sorted"][6] == 1200, "the counter that was not believed"
