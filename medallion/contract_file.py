@@ -2,8 +2,8 @@
 
 The schema is written there and nowhere else. What ODCS has no word for stands under
 `customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `deduplicate`, `published`,
-`anomalies`; on a property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where ODCS has no
-word for it), on a property `metrics`, on a quality rule or an SLA property `scope`; on the table `parseTolerance`.
+`anomalies`, `freshness`; on a property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where
+ODCS has no word for it), on a property `metrics`, on a quality rule `scope`; on the table `parseTolerance`.
 A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
 """
@@ -57,7 +57,7 @@ _DEFAULT_TYPES = {
     "string": "string", "integer": "bigint", "number": "double", "boolean": "boolean",
     "date": "date", "timestamp": "timestamp",
 }  # fmt: skip
-_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "deduplicate", "published", "anomalies"}
+_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "deduplicate", "published", "anomalies", "freshness"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _STANDARD = "see the Open Data Contract Standard 3.1"
 
@@ -135,7 +135,7 @@ class _Reader(RuleReader):
         sources = [column.source for column in columns]
         if repeated := {n for n in sources if sources.count(n) > 1} - repeated:
             self.note("schema[0].properties", f"two columns are read from {sorted(repeated)}", "mend a physicalName")
-        rules = self.checked_rules(table, str(odcs.id), columns, odcs.slaProperties)
+        rules = self.checked_rules(table, str(odcs.id), columns, odcs.slaProperties, custom.get("freshness"))
         published = custom.get("published", True)
         if not isinstance(published, bool):
             self.note("customProperties.published", f"{published!r} is neither true nor false", "write true or false")
@@ -245,11 +245,16 @@ class _Reader(RuleReader):
             self.note("id", f"'{odcs.id}' is not the dataset's name", f"write {layer}.{domain}.{name}")
 
     def checked_rules(
-        self, table: SchemaObject, dataset: str, known: Sequence[Column], sla: list[ServiceLevelAgreementProperty] | None
+        self,
+        table: SchemaObject,
+        dataset: str,
+        known: Sequence[Column],
+        sla: list[ServiceLevelAgreementProperty] | None,
+        freshness: Any,
     ) -> tuple[Rule, ...]:
         """All rules; that there are any, that each has a name of its own and columns that exist."""
         before, columns = len(self.found), [item.name or "" for item in table.properties or []]
-        rules = self.rules(table, dataset, {column.name: column.type for column in known}, sla)
+        rules = self.rules(table, dataset, {column.name: column.type for column in known}, sla, freshness)
         if len(rules) == (1 if dataset.startswith("silver.") else 0) and len(self.found) == before:
             self.note("schema[0]", "no rule", "a dataset without rules cannot be judged: add `quality`")
         rule_names = [rule.name for rule in rules]

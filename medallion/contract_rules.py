@@ -39,7 +39,12 @@ class RuleReader(Problems):
         return found
 
     def rules(
-        self, table: SchemaObject, dataset: str, types: Mapping[str, str], sla: list[ServiceLevelAgreementProperty] | None = None
+        self,
+        table: SchemaObject,
+        dataset: str,
+        types: Mapping[str, str],
+        sla: list[ServiceLevelAgreementProperty] | None = None,
+        freshness: Any = None,
     ) -> tuple[Rule, ...]:
         """All rules of a dataset, whose columns have these Spark SQL types."""
         rules: list[Rule] = []
@@ -68,7 +73,7 @@ class RuleReader(Problems):
         for i, promise in enumerate(sla or []):
             if (promise.property or "").lower() in contract_over_time.FRESHNESS:
                 with self.going_on():
-                    rules.append(self.freshness(promise, str(table.name), types, f"slaProperties[{i}]"))
+                    rules.append(self.freshness(promise, str(table.name), types, freshness, f"slaProperties[{i}]"))
         key = sorted((i.primaryKeyPosition or 1, str(i.name)) for i in table.properties or [] if i.primaryKey)
         if key:
             columns = tuple(name for _, name in key)
@@ -225,15 +230,23 @@ class RuleReader(Problems):
             reference=reference,
         )
 
-    def freshness(self, sla: ServiceLevelAgreementProperty, table: str, types: Mapping[str, str], place: str) -> Rule:
-        custom = self.custom(sla.customProperties, place, {"severity", "scope"})
+    def freshness(
+        self, sla: ServiceLevelAgreementProperty, table: str, types: Mapping[str, str], custom: Any, place: str
+    ) -> Rule:
+        """The rule of an SLA property, with `severity` and `scope` of the contract's custom property `freshness`: the
+        standard's schema has no place for them in the SLA itself."""
+        if sla.customProperties:
+            raise self.refuse(place, "ODCS has no customProperties here", "write them in the contract's property `freshness`")
         fresh = contract_over_time.freshness(sla, table, types, place, self.refuse)
+        custom, of_it = {} if custom is None else custom, "customProperties.freshness"
+        if not isinstance(custom, dict) or set(custom) - {"severity", "scope"}:
+            raise self.refuse(of_it, f"{custom!r} says nothing of freshness", "write {severity: warning, scope: table}")
         scope = custom.get("scope", "write")
         if scope not in ("write", "table"):
-            raise self.refuse(place, f"scope {scope!r} is unknown", "use write (what was written) or table (all rows)")
+            raise self.refuse(of_it, f"scope {scope!r} is unknown", "use write (what was written) or table (all rows)")
         return Rule(
             name=sla.id or f"{fresh.column}_fresh",
-            severity=self.severity(custom.get("severity", "error"), place),
+            severity=self.severity(custom.get("severity", "error"), of_it),
             tolerance=0,
             description=sla.description or f"{fresh.column} is at most {fresh.text} old",
             scope=scope,

@@ -12,10 +12,12 @@ def leave_out(*packages: str) -> None:
     For commands only: libraries that import an optional package wherever they find it (pyarrow does so with
     pandas, Snowflake's client with boto3) then go on without it.
     """
-    sys.meta_path.insert(0, _LeftOut(packages))
+    sys.meta_path.insert(0, LeftOut(packages))
 
 
-class _LeftOut(MetaPathFinder):
+class LeftOut(MetaPathFinder):
+    """Finds that these packages are not installed."""
+
     def __init__(self, packages: tuple[str, ...]) -> None:
         self.packages = packages
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from medallion import left_out
 from medallion.services import stack as services
 from medallion.settings import ROOT, Settings, load
 
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         plugins = getattr(getattr(item, "module", None), "pytest_plugins", ())
         shared = "tests.flights_lake" if "tests.flights_lake" in plugins else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def pytest_runtest_teardown() -> None:
+    """What a command leaves out (see `medallion.left_out`) it does for good; here the next test may need it."""
+    sys.meta_path[:] = [each for each in sys.meta_path if not isinstance(each, left_out.LeftOut)]
 
 
 def new_home() -> Path:

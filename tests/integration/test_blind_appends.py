@@ -224,7 +224,9 @@ def test_a_column_that_others_added_makes_it_run_again(make_shop: MakeShop, monk
     outcome = shop.run(D1, wider, layers=("bronze",))
 
     assert (outcome.state, outcome.attempts, outcome.rebased) == ("merged", 2, 0)
-    assert "its schema changed" in shop.lake.journal.run(shop.lake.journal.run(outcome.run_id)["retry_of"])["error"]
+    assert (
+        "its schema and properties changed" in shop.lake.journal.run(shop.lake.journal.run(outcome.run_id)["retry_of"])["error"]
+    )
     assert shop.select("SELECT order_id, note FROM bronze.{}.orders ORDER BY 1") == [("1", None), ("5", "early"), ("7", "late")]
 
 

@@ -27,7 +27,7 @@ from tests.small_domain import csv
 
 pytest_plugins = ["tests.shop"]
 
-ONE_BAD, REFUSED, RULE, MEANWHILE, COMMANDS = (date(2020, 8, day) for day in range(1, 6))
+ONE_BAD, REFUSED, RULE, MEANWHILE, COMMANDS = (date(2020, 10, day) for day in range(1, 6))
 
 
 def listed(shop: Shop, on: date, **state: Any) -> list[tuple[str, str, int, str]]:

@@ -9,7 +9,7 @@ from datetime import date
 import pytest
 
 import medallion
-from medallion import job
+from medallion import job, recovery
 from medallion.errors import UsageError
 from medallion.lakehouse import sandbox as branches
 from medallion.lakehouse.merge import merge
@@ -126,6 +126,7 @@ def written(sandbox_lake: Lake) -> Iterator[Reference]:
 def test_no_command_merges_or_publishes_a_sandbox(
     sandbox_lake: Lake, command: Command, written: Reference, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    recovery.resume(sandbox_lake.nessie, sandbox_lake.journal)  # what other modules have left behind
     main, runs = sandbox_lake.nessie.reference(MAIN), sandbox_lake.journal.runs(1000)
     told = command("merge", written.name, code=2)
     assert "is a sandbox, and a sandbox is never merged" in told

@@ -144,8 +144,10 @@ def test_rows_that_break_an_error_stay_where_the_contract_says_so(tmp_path: Path
     assert [rule.puts_aside for rule in both.rules if rule.name == "text_minLength"] == [False]
 
 
-def latency(folder: Path, **said: Any) -> Contract:
+def latency(folder: Path, freshness: Any = None, **said: Any) -> Contract:
     document = copy.deepcopy(SILVER)
+    if freshness is not None:
+        document["customProperties"].append({"property": "freshness", "value": freshness})
     document["slaProperties"].append({"property": "latency", "value": 2, "unit": "d", "element": "orders.ordered_on"} | said)
     path = folder / "silver.orders.odcs.yaml"
     path.write_text(yaml.safe_dump(document))
@@ -156,9 +158,7 @@ def test_latency_is_a_rule(tmp_path: Path) -> None:
     (found,) = [rule for rule in latency(tmp_path).rules if rule.fresh]
     assert (found.name, found.fresh, found.severity) == ("ordered_on_fresh", Freshness("ordered_on", 172_800, "2 d"), "error")
     said = {"property": "Freshness", "value": 1.5, "unit": "h", "element": "ordered_on", "id": "in_time"}
-    (found,) = [
-        rule for rule in latency(tmp_path, **said, customProperties=custom(severity="warning", scope="table")).rules if rule.fresh
-    ]
+    (found,) = [rule for rule in latency(tmp_path, {"severity": "warning", "scope": "table"}, **said).rules if rule.fresh]
     assert (found.name, found.severity, found.scope) == ("in_time", "warning", "table")
     assert found.fresh == Freshness("ordered_on", 5_400, "1.5 h")
 
@@ -172,7 +172,10 @@ def test_latency_is_a_rule(tmp_path: Path) -> None:
         ({"unit": "moons"}, "'moons' is no unit of time"),
         ({"value": "soon"}, "'soon' is no time"),
         ({"value": -1}, "-1 is no time"),
-        ({"customProperties": custom(scope="lake")}, "scope 'lake' is unknown"),
+        ({"freshness": {"scope": "lake"}}, "scope 'lake' is unknown"),
+        ({"freshness": {"severity": "fatal"}}, "severity 'fatal' is unknown"),
+        ({"freshness": "late"}, "'late' says nothing of freshness"),
+        ({"customProperties": custom(severity="warning")}, r"slaProperties\[1\]: ODCS has no customProperties here"),
     ],
 )
 def test_a_latency_that_cannot_be_judged_is_refused(tmp_path: Path, said: Document, told: str) -> None:
