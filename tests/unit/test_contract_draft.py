@@ -149,7 +149,7 @@ def test_types_key_and_personal_data_are_found(orders: Path, tmp_path: Path) -> 
     assert (rules["country_known"].severity, rules["order_id_required"].tolerance) == ("warning", 0.01)
     assert rules["rate_minimum"].passes == "`rate` >= -6"
     assert rules["zip_shape"].passes == "`zip` RLIKE r'^[0-9]{5}$'"
-    assert rules["ordered_minimum"].passes == "`ordered` >= r'2023-01-01'"
+    assert rules["ordered_minimum"].passes == "`ordered` >= DATE '2023-01-01'"
     assert rules["rate_present"].tolerance == pytest.approx(0.385)
 
 

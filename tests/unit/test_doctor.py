@@ -20,8 +20,9 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, monkeypatch: Patch) -> Settings:
     """A home without a stack, and servers where there are none."""
+    monkeypatch.delenv("MEDALLION_HOME", raising=False)  # other tests' stack may be in it
     return Settings(
         home=tmp_path / "home",
         nessie=Nessie(uri=NOWHERE),
