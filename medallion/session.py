@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,14 +134,26 @@ def sized(spark: SparkSession, settings: Settings, rows: int) -> Iterator[None]:
     before = {key: spark.conf.get(key, None) for key in SMALL}
     for key, value in SMALL.items():
         spark.conf.set(key, value)
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for key, old in before.items():
             if old is None:
                 spark.conf.unset(key)
             else:
                 spark.conf.set(key, old)
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        # it may have come in the middle of an answer of the JVM, which then understands nothing more: what is told
+        # is that we were interrupted
+        with suppress(Exception):
+            put_back()
+        raise
+    except BaseException:
+        put_back()
+        raise
+    put_back()
 
 
 @contextmanager
