@@ -30,6 +30,9 @@ _COMMON = {
     # Above this many bytes of bytecode the JIT gives up on a generated method; Spark's own limit is
     # far higher, so a wide row check would run interpreted. See docs/performance.md.
     "spark.sql.codegen.hugeMethodLimit": "8000",
+    # PySpark asks the JVM eight more things for each function of a column, so that an error can name the line of
+    # Python that made it: a tenth of a small run
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 
 _KEYS = "check the settings s3.access_key and s3.secret_key"

@@ -106,9 +106,9 @@ class State:
             content = {
                 "settings": self.settings(),
                 "home": str(self.home),
-                "ports": self.ports,
+                "ports": self.ports.copy(),
                 "postgres_folder": str(self.postgres_folder) if self.postgres_folder else None,
-                "services": {name: asdict(started) for name, started in self.services.items()},
+                "services": {name: asdict(started) for name, started in self.services.copy().items()},
             }
             temporary = self.home / "stack.json.new"
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

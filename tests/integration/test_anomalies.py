@@ -10,6 +10,7 @@ import pytest
 
 from medallion import cli, evidence
 from medallion.errors import GateRefused, UsageError
+from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.nessie import MAIN
 from medallion.quality.gate import AS_USUAL
 from medallion.quality.overview import overview
@@ -34,6 +35,7 @@ def _watched(contracts: dict[str, Document]) -> None:
 def shop(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = Shop(stack, write(tmp_path_factory.mktemp("domains") / "shop", _watched))
     with shop.lake:
+        ensure_tables(shop.settings, shop.lake.nessie, shop.lake.journal, shop.domains.contracts.values())
         yield shop
 
 

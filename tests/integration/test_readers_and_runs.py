@@ -146,11 +146,12 @@ def place(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     toys = toy_domains.takings(tmp_path_factory.mktemp("domains"), domain)
     settings = with_snowflake(toy_domains.quick(stack), database=f"t{uuid.uuid4().hex[:10]}")
     with Lake(settings, toys.load(settings)) as lake:
-        yield Place(lake, domain)
+        place = Place(lake, domain)
+        place.day(1)
+        yield place
 
 
 def test_neither_reader_ever_sees_a_run_half_done(place: Place) -> None:
-    place.day(1)
     with place.reading() as readers:
         for number in range(2, RUNS + 2):
             assert place.day(number) == "merged"

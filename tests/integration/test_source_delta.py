@@ -194,10 +194,15 @@ def vacuumed(till: Till) -> None:
     till.add(("3", "rye"))
     till.add(("4", "gum"))
     till.sql("OPTIMIZE {table}")
-    check = "spark.databricks.delta.retentionDurationCheck.enabled"
-    till.port.lake.spark().conf.set(check, "false")
+    options = {
+        "spark.databricks.delta.retentionDurationCheck.enabled": "false",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # else it lists one folder in 10,000 tasks
+    }
+    for name, value in options.items():
+        till.port.lake.spark().conf.set(name, value)
     till.sql("VACUUM {table} RETAIN 0 HOURS")
-    till.port.lake.spark().conf.unset(check)
+    for name in options:
+        till.port.lake.spark().conf.unset(name)
 
 
 def overwritten(till: Till) -> None:
