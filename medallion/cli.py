@@ -10,15 +10,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from medallion import (
-    contract_commands,
-    domain_commands,
-    quality_commands,
-    quarantine_commands,
-    sandbox_commands,
-    schema_commands,
-    terminal,
-)
+from medallion import terminal
+from medallion.commands import contract, domain, quality, quarantine, sandbox, schema
 from medallion.contract import LAYERS
 from medallion.errors import ServiceUnavailable
 from medallion.settings import load
@@ -30,12 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A lakehouse that cannot publish bad or half data.",
 )
-app.add_typer(domain_commands.app)
-app.add_typer(contract_commands.app)
-app.add_typer(quarantine_commands.app)
-app.add_typer(sandbox_commands.app)
-app.add_typer(quality_commands.app)
-app.add_typer(schema_commands.app)
+app.add_typer(domain.app)
+app.add_typer(contract.app)
+app.add_typer(quarantine.app)
+app.add_typer(sandbox.app)
+app.add_typer(quality.app)
+app.add_typer(schema.app)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 

@@ -1,4 +1,4 @@
-"""A dataset's contract: the nouns. `contract_file.py` reads them from their ODCS file."""
+"""A dataset's contract: the nouns. `odcs/reader.py` reads them from their ODCS file."""
 
 from __future__ import annotations
 

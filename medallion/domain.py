@@ -24,10 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from medallion import contract_file, domain_references
+from medallion import domain_references
 from medallion.contract import LAYERS, Contract, Layer
 from medallion.domain_folders import BUILT_IN, CONTRACTS, Place, places
 from medallion.errors import ContractError, Problem, UsageError
+from medallion.odcs import reader
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -207,10 +208,10 @@ def _contracts(place: Place, tell: Tell) -> dict[str, Contract]:
     found = {}
     for path in sorted(place.folder.glob(CONTRACTS)):
         try:
-            contract = contract_file.read(path)
+            contract = reader.read(path)
         except ContractError as error:
             tell(error)
-            if stands_for := contract_file.named_by(path):
+            if stands_for := reader.named_by(path):
                 found[stands_for.dataset] = stands_for
             continue
         if path.name != f"{contract.layer}.{contract.name}.odcs.yaml":

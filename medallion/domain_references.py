@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from medallion.contract import Contract, Rule
-from medallion.contract_conditions import WHOLE, kind
 from medallion.errors import ContractError, Problem
+from medallion.odcs.conditions import WHOLE, kind
 
 
 def check(contracts: Mapping[str, Contract], tell: Callable[[ContractError], None]) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pyspark.sql import DataFrame, SparkSession
 
-from medallion import contract_file
 from medallion.contract import Contract
+from medallion.odcs import reader
 from tests.small_domain import GOLD
 
 NAN, INF = float("nan"), float("inf")
@@ -65,7 +65,7 @@ def contract(folder: Path, columns: list[dict[str, Any]], quality: list[dict[str
     document["schema"][0] |= {"properties": [key, *columns], "quality": quality or []}
     path = folder / "gold.daily_totals.odcs.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-    return contract_file.read(path)
+    return reader.read(path)
 
 
 def frame(spark: SparkSession, rows: list[dict[str, Any]]) -> DataFrame:

@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
-from medallion.contract_conditions import BINARY, NUMBERS, kind
+from medallion.odcs.conditions import BINARY, NUMBERS, kind
 from medallion.quality.verdict import Verdict
 from medallion.rule_kinds import Change
 

@@ -9,7 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
-from medallion.contract_conditions import kind
+from medallion.odcs.conditions import kind
 from medallion.quality import change
 from medallion.quality.rules import showable
 from medallion.quality.verdict import SAMPLES, Verdict, of_rows

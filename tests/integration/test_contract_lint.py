@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from medallion import contract_file
-from medallion.contract_draft import draft, write
 from medallion.domain_folders import BUILT_IN
 from medallion.errors import UsageError
+from medallion.odcs import reader
+from medallion.odcs.draft import draft, write
 from medallion.settings import ROOT, Settings
 from tests import small_domain
 from tests.lake_tables import LakeTables, gold
@@ -51,7 +51,7 @@ def test_the_linter_accepts_every_contract_and_every_draft(stack: Settings, tmp_
     for source, layer in drafts:
         name, text = draft(stack, source, layer=layer, domain=None if source == table.dataset else "operations", zone=None)
         drafted.append(write(text, name, tmp_path))
-    of_table = contract_file.read(drafted[2])
+    of_table = reader.read(drafted[2])
     assert (of_table.dataset, of_table.key) == (table.dataset, ("day", "n"))
     assert [(c.name, c.type) for c in of_table.columns] == [(c.name, c.type) for c in table.columns]
     assert of_table.table_rules[0].scope == "table"

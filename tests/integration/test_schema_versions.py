@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from medallion import schema_commands
+from medallion.commands import schema
 from medallion.errors import ContractError, UsageError
 from medallion.publish.reconcile import reconcile
 from medallion.settings import Settings
@@ -98,8 +98,8 @@ def test_a_schema_grows_on_the_branch_and_its_versions_are_kept(owner: Owner, mo
     assert [tuple(row) for row in select(owner.settings, shown)] == days
     assert all(each.agreed for each in reconcile(owner.settings, owner.toys.load(owner.settings)))
 
-    monkeypatch.setattr(schema_commands, "load", lambda: owner.settings)
-    schema_commands.log(silver, as_json=True)
+    monkeypatch.setattr(schema, "load", lambda: owner.settings)
+    schema.log(silver, as_json=True)
     log = json.loads(capsys.readouterr().out)
     assert [(v["version"], v["contract_version"], v["fingerprint"]) for v in log] == [
         (1, "1.0.0", prints[0]),
@@ -110,17 +110,17 @@ def test_a_schema_grows_on_the_branch_and_its_versions_are_kept(owner: Owner, mo
     assert log[1]["changed"] == ["mark: added, string", "amount: int → bigint", "parts.high: added, int"]
     assert list(log[1]["columns"])[:4] == ["day", "mark", "amount", "parts"]
     assert log[0]["columns"]["parts"] == "struct<low:int>"
-    schema_commands.log(silver)
+    schema.log(silver)
     assert second.run_id in capsys.readouterr().out.replace("\n", "")
     monkeypatch.setenv("MEDALLION_DOMAINS", str(owner.folder))
-    schema_commands.diff(silver, 1, 2)
+    schema.diff(silver, 1, 2)
     assert "  amount        | int             | bigint                    widened" in capsys.readouterr().out.splitlines()
-    schema_commands.diff(silver, 1, 2, as_json=True)
+    schema.diff(silver, 1, 2, as_json=True)
     assert [one["breaks"] for one in json.loads(capsys.readouterr().out)] == [False] * 3
     with pytest.raises(UsageError, match="no version 3"):
-        schema_commands.diff(silver, 3, 1)
+        schema.diff(silver, 3, 1)
     with pytest.raises(UsageError, match=f"main has never had a table '{silver}s'"):
-        schema_commands.log(f"{silver}s")
+        schema.log(f"{silver}s")
 
 
 def test_a_type_that_the_warehouse_does_not_take_is_refused_with_a_way_out(owner: Owner) -> None:

@@ -14,10 +14,10 @@ from types import ModuleType
 
 import pytest
 
-from medallion import contract_delivery, contract_yaml
 from medallion.contract import Delivery
-from medallion.contract_problems import Problems
 from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion.odcs import delivery, yaml_lines
+from medallion.odcs.problems import Problems
 from medallion.settings import Source
 from medallion.sources import asking, kinds
 from medallion.sources.fetch import fetch
@@ -210,8 +210,8 @@ def test_a_new_kind_is_a_module_and_one_line(port: Port, monkeypatch: pytest.Mon
     monkeypatch.setitem(kinds.KINDS, "postcard", kinds.Kind(module.__name__, address="street"))  # type: ignore[arg-type]
 
     def read(value: dict[str, object]) -> tuple[Delivery, list[str]]:
-        problems = Problems(Path("cards.odcs.yaml"), contract_yaml.read("{}"))
-        return contract_delivery.read(value, problems), [one.text for one in problems.found]
+        problems = Problems(Path("cards.odcs.yaml"), yaml_lines.read("{}"))
+        return delivery.read(value, problems), [one.text for one in problems.found]
 
     source = {"kind": "postcard", "endpoint": "box", "street": "Quay {year}"}
     said = {"format": "json", "path": "domain=port/cards/{year}/{month}/{day}/", "expected": "daily", "source": source}

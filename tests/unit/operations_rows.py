@@ -7,18 +7,18 @@ passes looks like), each as changes to the sound row.
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from medallion import contract_file
 from medallion.contract import UNPARSED, Contract
+from medallion.domain_folders import BUILT_IN
+from medallion.odcs import reader
 from medallion.rule_kinds import FLAG
 from tests.unit import operations_feature_rows
 from tests.unit.row_parts import BRONZE, DAY, SILVER, Planted, Row, at, missing, utc
 
-FOLDER = Path(contract_file.__file__).parent / "domains" / "operations"
-CONTRACTS: dict[str, Contract] = {c.dataset: c for c in map(contract_file.read, sorted(FOLDER.glob("*.odcs.yaml")))}
+FOLDER = BUILT_IN / "operations"
+CONTRACTS: dict[str, Contract] = {c.dataset: c for c in map(reader.read, sorted(FOLDER.glob("*.odcs.yaml")))}
 
 _FLIGHT = {"flight_date": DAY, "carrier": "UA", "flight_number": 1545, "origin": "EWR", "dest": "IAH"}
 _MEASURES = {"dep_delay_min": 2, "arr_delay_min": 11, "air_time_min": 227, "distance_mi": 1400}

@@ -8,9 +8,9 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from medallion import contract_file
 from medallion.contract import BRONZE_COLUMNS, SILVER_COLUMNS, UNPARSED, Contract
 from medallion.domain_folders import BUILT_IN
+from medallion.odcs import reader
 
 Row = dict[str, Any]
 Planted = dict[str, tuple[Row, Row]]
@@ -39,7 +39,7 @@ class Rows:
     @property
     def contracts(self) -> dict[str, Contract]:
         """The domain's contracts, by dataset."""
-        return {c.dataset: c for c in map(contract_file.read, sorted((BUILT_IN / self.domain).glob("*.odcs.yaml")))}
+        return {c.dataset: c for c in map(reader.read, sorted((BUILT_IN / self.domain).glob("*.odcs.yaml")))}
 
     def frame(self, spark: SparkSession, dataset: str, rows: list[Row]) -> DataFrame:
         """Rows as changes to the sound one, with every column that a transform or a rule may read."""

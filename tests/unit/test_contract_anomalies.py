@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from medallion import contract_file
 from medallion.contract import METRICS, Contract, Measure, Watch
 from medallion.errors import ContractError
+from medallion.odcs import reader
 from tests.small_domain import BRONZE, GOLD, SILVER, Document, documents
 
 
@@ -24,7 +24,7 @@ def read(folder: Path, name: str, anomalies: Any = None, **metrics: Any) -> Cont
             column.setdefault("customProperties", []).append({"property": "metrics", "value": metrics[column["name"]]})
     path = folder / name
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return contract_file.read(path)
+    return reader.read(path)
 
 
 SILVER_FILE, BRONZE_FILE, GOLD_FILE = (f"{d['id'].replace('.shop', '')}.odcs.yaml" for d in (SILVER, BRONZE, GOLD))
@@ -38,7 +38,7 @@ def test_what_comes_daily_is_watched_unless_the_contract_says_none(tmp_path: Pat
     whole["customProperties"][2]["value"] = {"kind": "full"}
     path = tmp_path / "whole.odcs.yaml"
     path.write_text(yaml.safe_dump(whole))
-    assert contract_file.read(path).anomalies is None
+    assert reader.read(path).anomalies is None
 
 
 def test_what_is_asked_for_is_read(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from medallion import contract_file
 from medallion.cli import app
-from medallion.contract_check import check
-from medallion.contract_yaml import read
 from medallion.domain_folders import BUILT_IN
 from medallion.errors import ContractError, UsageError
+from medallion.odcs import reader
+from medallion.odcs.check import check
+from medallion.odcs.yaml_lines import read
 from medallion.settings import Settings
 from tests.small_domain import GOLD_PY, write
 
@@ -78,7 +78,7 @@ def test_every_problem_of_a_file_is_told_with_line_and_column(tmp_path: Path) ->
     assert {one.file for one in found.problems} == {str(path)}
     assert all(one.problem and one.hint for one in found.problems)
     with pytest.raises(ContractError) as refused:
-        contract_file.read(path)
+        reader.read(path)
     assert set(refused.value.problems) == set(found.problems)
     assert f"and {len(WRONG) - 1} more: `medallion contract check {path}`" in (refused.value.hint or "")
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from medallion import contract_file
 from medallion.contract import Deduplication, Near
 from medallion.errors import ContractError
+from medallion.odcs import reader
 from tests.small_domain import BRONZE, GOLD, SILVER, Document
 
 READ: dict[str, tuple[Any, Deduplication]] = {
@@ -47,7 +47,7 @@ def read(folder: Path, value: Any, of: Document = SILVER, *more: Document) -> De
     document["schema"][0]["properties"] += [{"name": "shop", "logicalType": "string"}, *more]
     path = folder / "orders.odcs.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
-    return contract_file.read(path).deduplicate
+    return reader.read(path).deduplicate
 
 
 @pytest.mark.parametrize("case", READ)

@@ -18,12 +18,13 @@ import yaml
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from medallion import contract_commands, contract_file
+from medallion.commands import contract
 from medallion.contract import UNPARSED, Contract
-from medallion.contract_draft import draft, write
-from medallion.contract_profile import profile
-from medallion.contract_source import snake
 from medallion.errors import InputError, UsageError
+from medallion.odcs import reader
+from medallion.odcs.draft import draft, write
+from medallion.odcs.profile import profile
+from medallion.odcs.source import snake
 from medallion.quality.judge import judge
 from medallion.settings import Settings
 
@@ -70,7 +71,7 @@ def orders(tmp_path: Path) -> Path:
 
 def drafted(source: Path | str, folder: Path, layer: str = "silver") -> Contract:
     name, text = draft(Settings(), str(source), layer=layer, domain="trial", zone=None)
-    return contract_file.read(write(text, name, folder))
+    return reader.read(write(text, name, folder))
 
 
 def texts(path: Path) -> pa.Table:
@@ -238,12 +239,12 @@ def test_what_is_asked_for_wrongly_is_refused(tmp_path: Path, orders: Path) -> N
 
 
 def test_the_command_prints_or_writes_and_never_overwrites(orders: Path, tmp_path: Path, capsys) -> None:
-    contract_commands.new(str(orders), None, "trial", None, None)
+    contract.new(str(orders), None, "trial", None, None)
     assert yaml.safe_load(capsys.readouterr().out)["id"] == "bronze.trial.daily_orders"
-    contract_commands.new(str(orders), None, "trial", None, tmp_path)
+    contract.new(str(orders), None, "trial", None, tmp_path)
     path = tmp_path / "bronze.daily_orders.odcs.yaml"
     assert capsys.readouterr().out == f"{path}\n"
     with pytest.raises(UsageError, match="exists already"):
-        contract_commands.new(str(orders), None, "trial", None, path)
+        contract.new(str(orders), None, "trial", None, path)
     with pytest.raises(UsageError, match="cannot be written"):
-        contract_commands.new(str(orders), None, "trial", None, tmp_path / "no" / "where.yaml")
+        contract.new(str(orders), None, "trial", None, tmp_path / "no" / "where.yaml")

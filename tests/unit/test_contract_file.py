@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from medallion import contract_file
 from medallion.contract import Contract, Materialisation
 from medallion.errors import ContractError
+from medallion.odcs import reader
 from tests.small_domain import BRONZE, GOLD, SILVER, Document
 
 Damage = Callable[[Document], Any]
@@ -23,7 +23,7 @@ def read(folder: Path, document: Document, damage: Damage = lambda _: None) -> C
     damage(damaged)
     path = folder / f"{document['customProperties'][0]['value']}.{document['name']}.odcs.yaml"
     path.write_text(yaml.safe_dump(damaged, sort_keys=False))
-    return contract_file.read(path)
+    return reader.read(path)
 
 
 def put(path: str, value: Any) -> Damage:
@@ -185,13 +185,13 @@ def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, text: str | bytes) -
     path = tmp_path / "silver.orders.odcs.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ContractError, match=str(path)) as refused:
-        contract_file.read(path)
+        reader.read(path)
     assert refused.value.hint
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"nothing\.odcs\.yaml: cannot be read"):
-        contract_file.read(tmp_path / "nothing.odcs.yaml")
+        reader.read(tmp_path / "nothing.odcs.yaml")
 
 
 def test_a_contract_is_read_in_full(tmp_path: Path) -> None:

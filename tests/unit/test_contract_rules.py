@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from medallion import contract_file
 from medallion.contract import Contract, Rule
 from medallion.errors import ContractError
+from medallion.odcs import reader
 from medallion.rule_kinds import Figure, Freshness, Must
 from tests.rule_values import contract, properties
 from tests.small_domain import SILVER, Document
@@ -151,7 +151,7 @@ def latency(folder: Path, freshness: Any = None, **said: Any) -> Contract:
     document["slaProperties"].append({"property": "latency", "value": 2, "unit": "d", "element": "orders.ordered_on"} | said)
     path = folder / "silver.orders.odcs.yaml"
     path.write_text(yaml.safe_dump(document))
-    return contract_file.read(path)
+    return reader.read(path)
 
 
 def test_latency_is_a_rule(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medallion import contract_file, domain
-from medallion.contract_yaml import RepeatedKey, parse
+from medallion import domain
 from medallion.errors import ContractError
+from medallion.odcs import reader
+from medallion.odcs.yaml_lines import RepeatedKey, parse
 from medallion.settings import Settings
 from tests.small_domain import SILVER
 
@@ -50,7 +51,7 @@ def test_a_contract_with_a_repeated_key_is_refused_by_file_key_and_line(tmp_path
     line = text.splitlines().index("    name: sum") + 1
     assert yaml.safe_load(text), "plain YAML readers see nothing wrong"
     with pytest.raises(ContractError) as refused:
-        contract_file.read(path)
+        reader.read(path)
     assert refused.value.message == f"{path}:{line}:5: line {line}: the key 'name' stands in line {line - 1} already"
     assert (refused.value.hint, refused.value.exit_code) == ("remove one of the two", 2)
 

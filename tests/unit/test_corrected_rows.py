@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from medallion import contract_file, corrected_rows, corrections, domain
+from medallion import corrected_rows, corrections, domain
 from medallion.contract import Contract, Origin
 from medallion.corrected_rows import apply, read
 from medallion.domain import Domains
 from medallion.errors import InputError, UsageError
 from medallion.lakehouse.history import Delivered
+from medallion.odcs import reader
 from medallion.settings import Settings
 from tests import small_domain
 
@@ -81,7 +82,7 @@ def test_the_key_of_bronze_can_say_which_row(tmp_path: Path) -> None:
     document["schema"][0]["properties"][0]["primaryKey"] = True
     path = tmp_path / "bronze.orders.odcs.yaml"
     path.write_text(small_domain.yaml.safe_dump(document))
-    keyed = contract_file.read(path)
+    keyed = reader.read(path)
     assert corrected(keyed, "order_id,amount\n2,2.00\n") == (CSV.replace(b"-2", b"2.00"), [2])
     with pytest.raises(InputError, match="has 0 rows of order_id=7; say _source_row instead"):
         corrected(keyed, "order_id,amount\n7,2.00\n")

@@ -6,8 +6,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from medallion.contract import Near
-from medallion.contract_deduplicate import SIMILARITY
 from medallion.domains.operations import silver
+from medallion.odcs.deduplicate import SIMILARITY
 from medallion.quality.near import Cluster, clusters, normalised, variants
 from tests import near_names
 from tests.unit.operations_rows import frame

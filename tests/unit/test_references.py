@@ -12,10 +12,11 @@ import pytest
 import yaml
 from pyspark.sql import DataFrame, SparkSession
 
-from medallion import contract_file, domain
+from medallion import domain
 from medallion.contract import Contract
 from medallion.domain import Domains
 from medallion.errors import ContractError
+from medallion.odcs import reader
 from medallion.quality.judge import judge
 from medallion.quality.references import flagged
 from medallion.settings import Settings
@@ -40,7 +41,7 @@ def gold(folder: Path, *relationships: Document, **of_dest: Any) -> Contract:
     document["customProperties"][-1]["value"] = {"kind": "full"}
     path = folder / "gold.daily_totals.odcs.yaml"
     path.write_text(yaml.safe_dump(document))
-    return contract_file.read(path)
+    return reader.read(path)
 
 
 @pytest.mark.usefixtures("interpreted")

@@ -25,7 +25,9 @@ def name_of(path: Path) -> str:
 
 
 NAMES = {name_of(path) for path in MODULES}
-COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo"} | {name for name in NAMES if name.endswith("_commands")}
+COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo"} | {
+    name for name in NAMES if name.startswith("medallion.commands.")
+}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from open_data_contract_standard.model import DataQuality
 
-from medallion.contract_conditions import Refuse
+from medallion.odcs.conditions import Refuse
 from medallion.rule_kinds import Must, Operator
 
 _OPERATORS: dict[str, Operator] = {

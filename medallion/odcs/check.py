@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medallion import contract_file, domain
+from medallion import domain
 from medallion.domain_folders import CONTRACTS, Place, places
 from medallion.errors import ContractError, Problem, UsageError
+from medallion.odcs import reader
 from medallion.settings import Settings
 
 
@@ -39,7 +40,7 @@ def check(settings: Settings, paths: Sequence[Path] = ()) -> Checked:
     found: list[Problem] = []
     for path in files:
         try:
-            contract_file.read(path)
+            reader.read(path)
         except ContractError as error:
             found += _told(error)
     if folders or not paths:

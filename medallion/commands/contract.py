@@ -23,7 +23,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Tell everything that is wrong with contracts, by file, line and column. Exit code 2 if something is."""
-    from medallion.contract_check import check as look
+    from medallion.odcs.check import check as look
 
     found = look(load(), paths or ())
     if as_json:
@@ -47,10 +47,10 @@ def new(
     output: Annotated[Path | None, typer.Option(help="A file or folder to write it to; nothing is overwritten.")] = None,
 ) -> None:
     """Draft a contract from data, with types, key and rules that hold on them."""
-    from medallion import contract_draft
+    from medallion.odcs import draft
 
-    name, text = contract_draft.draft(load(), source, layer=layer, domain=domain, zone=zone)
+    name, text = draft.draft(load(), source, layer=layer, domain=domain, zone=zone)
     if output is None:
         print(text, end="")
     else:
-        print(contract_draft.write(text, name, output))
+        print(draft.write(text, name, output))

@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 from open_data_contract_standard.model import DataQuality, ServiceLevelAgreementProperty
 
-from medallion import contract_yaml
-from medallion.contract_conditions import MOMENTS, NUMBERS, Refuse, kind
+from medallion.odcs import yaml_lines
+from medallion.odcs.conditions import MOMENTS, NUMBERS, Refuse, kind
 from medallion.rule_kinds import Change, Freshness
 
 FRESHNESS = {"latency", "ly", "freshness"}
@@ -51,8 +51,8 @@ def change(rule: DataQuality, column: str | None, types: Mapping[str, str], plac
     found: Any = rule.implementation
     if isinstance(found, str):
         try:
-            found = contract_yaml.parse(found)
-        except (yaml.YAMLError, contract_yaml.RepeatedKey) as error:
+            found = yaml_lines.parse(found)
+        except (yaml.YAMLError, yaml_lines.RepeatedKey) as error:
             raise refuse(f"{place}.implementation", f"is no YAML: {error}", "mend it") from error
     place = f"{place}.implementation"
     if not isinstance(found, dict) or not {"change", "runs", "within"} <= set(found):

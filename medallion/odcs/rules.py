@@ -16,9 +16,9 @@ from open_data_contract_standard.model import (
     ServiceLevelAgreementProperty,
 )
 
-from medallion import contract_conditions, contract_operators, contract_over_time, contract_references
 from medallion.contract import UNPARSED, Rule, Severity
-from medallion.contract_problems import Problems
+from medallion.odcs import conditions, operators, over_time, references
+from medallion.odcs.problems import Problems
 from medallion.rule_kinds import Figure, Must
 
 _ROW_QUERY = re.compile(r"\s*select\s+count\(\*\)\s+from\s+\$?\{object\}\s+where\s+(.+)", re.I | re.S)
@@ -71,7 +71,7 @@ class RuleReader(Problems):
             with self.going_on():
                 rules.append(self.reference(each, dataset, types, None, f"schema[0].relationships[{i}]"))
         for i, promise in enumerate(sla or []):
-            if (promise.property or "").lower() in contract_over_time.FRESHNESS:
+            if (promise.property or "").lower() in over_time.FRESHNESS:
                 with self.going_on():
                     rules.append(self.freshness(promise, str(table.name), types, freshness, f"slaProperties[{i}]"))
         key = sorted((i.primaryKeyPosition or 1, str(i.name)) for i in table.properties or [] if i.primaryKey)
@@ -110,13 +110,13 @@ class RuleReader(Problems):
         severity = self.severity(custom.get("severity", "error"), place)
         tolerance = self.tolerance(custom.get("tolerance", 0), place)
         quarantine = self.quarantine(custom, severity, place)
-        conditions = {"required": f"`{name}` IS NOT NULL"} if item.required or item.primaryKey else {}
+        implied = {"required": f"`{name}` IS NOT NULL"} if item.required or item.primaryKey else {}
         for option in dict(item.logicalTypeOptions or {}).items():
             with self.going_on():
-                conditions |= contract_conditions.of_options(name, type_, dict([option]), place, self.refuse)
+                implied |= conditions.of_options(name, type_, dict([option]), place, self.refuse)
         rules = [
             Rule(f"{name}_{kind}", severity, tolerance, condition.replace("`", ""), condition, quarantine=quarantine)
-            for kind, condition in conditions.items()
+            for kind, condition in implied.items()
         ]
         if item.unique:
             rules.append(Rule(f"{name}_unique", severity, tolerance, f"{name} is unique", unique=(name,)))
@@ -154,7 +154,7 @@ class RuleReader(Problems):
     def about(self, rule: DataQuality, column: str | None, types: Mapping[str, str], place: str) -> dict[str, Any]:
         """What a rule judges: the fields of `Rule` that say so."""
         if rule.type == "custom":
-            return {"change": contract_over_time.change(rule, column, types, place, self.refuse)}
+            return {"change": over_time.change(rule, column, types, place, self.refuse)}
         if rule.type == "sql":
             return {"passes": self.query(rule, column, place)}
         counted = self.counted(rule, column, types[column] if column else "", place)
@@ -167,8 +167,8 @@ class RuleReader(Problems):
                 f"type '{rule.type}', metric '{rule.metric}' is not a rule that we can judge",
                 "use type sql, or a metric: nullValues, missingValues, invalidValues of a column, duplicateValues, rowCount",
             )
-        percent = contract_operators.in_percent(rule, place, self.refuse)
-        must = contract_operators.read(rule, place, self.refuse, percent=percent)
+        percent = operators.in_percent(rule, place, self.refuse)
+        must = operators.read(rule, place, self.refuse, percent=percent)
         if rule.metric == "rowCount":
             if percent:
                 raise self.refuse(place, "a number of rows is no share", "remove `unit: percent`")
@@ -190,15 +190,15 @@ class RuleReader(Problems):
         if rule.metric == "nullValues":
             return f"`{column}` IS NOT NULL", f"`{column}` IS NULL"
         if rule.metric == "missingValues":
-            bad = contract_conditions.missing(column, type_, arguments.get("missingValues"), place, self.refuse)
+            bad = conditions.missing(column, type_, arguments.get("missingValues"), place, self.refuse)
             return f"NOT ({bad})", bad
         if rule.metric == "invalidValues":
-            conditions = []
+            passing = []
             if valid := [value for value in arguments.get("validValues") or [] if value is not None]:
-                conditions.append(contract_conditions.one_of(column, type_, valid, place, self.refuse))
+                passing.append(conditions.one_of(column, type_, valid, place, self.refuse))
             if pattern := arguments.get("pattern"):
-                conditions.append(contract_conditions.matches(column, pattern, place, self.refuse))
-            passes = " AND ".join(conditions)
+                passing.append(conditions.matches(column, pattern, place, self.refuse))
+            passes = " AND ".join(passing)
             return (passes, f"NOT ({passes})") if passes else None
         return None
 
@@ -216,8 +216,8 @@ class RuleReader(Problems):
         return f"NOT ({_PROPERTY.sub(f'`{column}`', condition)})"
 
     def reference(self, each: Relationship, dataset: str, types: Mapping[str, str], column: str | None, place: str) -> Rule:
-        custom = self.custom(each.customProperties, place, contract_references.CUSTOM)
-        name, reference, passes = contract_references.read(each, dataset, types, column, place, self.refuse)
+        custom = self.custom(each.customProperties, place, references.CUSTOM)
+        name, reference, passes = references.read(each, dataset, types, column, place, self.refuse)
         severity = self.severity(custom.get("severity", "error"), place)
         told = f"{', '.join(reference.columns)} stands in {', '.join(reference.to_columns)} of {reference.to}"
         return Rule(
@@ -237,7 +237,7 @@ class RuleReader(Problems):
         standard's schema has no place for them in the SLA itself."""
         if sla.customProperties:
             raise self.refuse(place, "ODCS has no customProperties here", "write them in the contract's property `freshness`")
-        fresh = contract_over_time.freshness(sla, table, types, place, self.refuse)
+        fresh = over_time.freshness(sla, table, types, place, self.refuse)
         custom, of_it = {} if custom is None else custom, "customProperties.freshness"
         if not isinstance(custom, dict) or set(custom) - {"severity", "scope"}:
             raise self.refuse(of_it, f"{custom!r} says nothing of freshness", "write {severity: warning, scope: table}")

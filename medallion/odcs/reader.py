@@ -26,7 +26,6 @@ from open_data_contract_standard.model import (
 )
 from pydantic import ValidationError
 
-from medallion import contract_anomalies, contract_deduplicate, contract_delivery, contract_layout, contract_yaml
 from medallion.contract import (
     BRONZE_COLUMNS,
     LAYERS,
@@ -39,8 +38,13 @@ from medallion.contract import (
     Measure,
     Rule,
 )
-from medallion.contract_rules import RuleReader
 from medallion.errors import ContractError, Problem
+from medallion.odcs import anomalies as anomalies_of
+from medallion.odcs import deduplicate as deduplicate_of
+from medallion.odcs import delivery as delivery_of
+from medallion.odcs import layout as layout_of
+from medallion.odcs import yaml_lines
+from medallion.odcs.rules import RuleReader
 from medallion.settings import BUCKETS
 
 _TYPES = {
@@ -70,8 +74,8 @@ def read(path: Path) -> Contract:
     """
     try:
         text = path.read_text("utf-8")
-        document = contract_yaml.read(text)
-    except contract_yaml.RepeatedKey as error:
+        document = yaml_lines.read(text)
+    except yaml_lines.RepeatedKey as error:
         raise ContractError.of(
             [Problem(str(path), one.line, one.column, "", one.text, "remove one of the two") for one in error.repeated]
         ) from error
@@ -147,24 +151,24 @@ class _Reader(RuleReader):
             with self.going_on():
                 materialisation = self.materialisation(custom.get("materialisation"), layer, names)
             with self.going_on():
-                delivery = contract_delivery.read(custom.get("delivery"), self) if layer == "bronze" else None
+                delivery = delivery_of.read(custom.get("delivery"), self) if layer == "bronze" else None
         with self.going_on():
-            layout = contract_layout.read(custom.get("layout"), names, self)
+            layout = layout_of.read(custom.get("layout"), names, self)
         days = None
         with self.going_on():
             days = None if retention is None else self.days(retention, "slaProperties.retention")
         measures: tuple[Measure, ...] = ()
         with self.going_on():
             by_name = {item.name: item for item in table.properties or []}
-            measures = contract_anomalies.measures({c: self.custom_metrics(by_name[c.name]) for c in columns}, self.refuse)
+            measures = anomalies_of.measures({c: self.custom_metrics(by_name[c.name]) for c in columns}, self.refuse)
         anomalies = None
         with self.going_on():
-            daily = contract_anomalies.comes_daily(str(layer), materialisation, delivery)
-            anomalies = contract_anomalies.read(custom.get("anomalies"), daily, self.refuse)
+            daily = anomalies_of.comes_daily(str(layer), materialisation, delivery)
+            anomalies = anomalies_of.read(custom.get("anomalies"), daily, self.refuse)
         deduplicate = Deduplication()
         with self.going_on():
             key = [name for _, name in keyed]
-            deduplicate = contract_deduplicate.read(custom.get("deduplicate"), str(layer), columns, key, self.refuse)
+            deduplicate = deduplicate_of.read(custom.get("deduplicate"), str(layer), columns, key, self.refuse)
         if self.found:
             raise ContractError.of(self.found)
         assert layer in LAYERS

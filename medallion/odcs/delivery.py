@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from medallion.contract import Arrives, Delivery, Format, Origin
-from medallion.contract_problems import Problems
+from medallion.odcs.problems import Problems
 from medallion.sources.kinds import KINDS
 
 _PLACE = "customProperties.delivery"

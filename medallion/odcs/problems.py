@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medallion.contract_yaml import Document
 from medallion.errors import ContractError, Problem
+from medallion.odcs.yaml_lines import Document
 
 
 class Problems:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from medallion.contract import BRONZE_COLUMNS, LAYERS, SILVER_COLUMNS, Layer
-from medallion.contract_profile import Profile, Profiles, profile
-from medallion.contract_source import Origin, of_file, of_table, snake
 from medallion.errors import UsageError
+from medallion.odcs.profile import Profile, Profiles, profile
+from medallion.odcs.source import Origin, of_file, of_table, snake
 from medallion.settings import BUCKETS, Settings
 
 if TYPE_CHECKING:

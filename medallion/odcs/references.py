@@ -13,7 +13,7 @@ from typing import Any
 
 from open_data_contract_standard.model import Relationship
 
-from medallion.contract_conditions import Refuse, kind
+from medallion.odcs.conditions import Refuse, kind
 from medallion.rule_kinds import FLAG, Reference
 
 CUSTOM = {"severity", "tolerance", "quarantine", "description"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from medallion.contract import Layout, PartitionBy, PartitionTransform
-from medallion.contract_problems import Problems
+from medallion.odcs.problems import Problems
 
 _PLACE = "customProperties.layout"
 _KEYS = ("partitionedBy", "sortedBy", "compactAbove")
