@@ -12,7 +12,9 @@ import pytest
 
 from medallion.services.state import Started, State
 
-PASSWORDS = {name: "x" for name in ("postgres", "minio", "nessie", "snowflake", "weather_service", "price_archive", "aircraft_registry")}
+PASSWORDS = dict.fromkeys(
+    ("postgres", "minio", "nessie", "snowflake", "weather_service", "price_archive", "aircraft_registry"), "x"
+)
 SERVERS = [f"server {number}" for number in range(150)]
 
 
