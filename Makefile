@@ -24,11 +24,11 @@ demo: setup ## The whole pipeline on real data, published and proven
 test: setup ## All tests, in two processes, with real servers of their own
 	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests
 
-unit: setup ## Tests without servers
-	@$(ACTIVATE) && pytest tests/unit
+unit: setup ## Tests without servers, in two processes
+	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests/unit
 
-integration: setup ## Tests with real servers
-	@$(ACTIVATE) && pytest tests/integration
+integration: setup ## Tests with real servers, in two processes
+	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests/integration
 
 lint: setup ## Format, style and types, as CI checks them
 	@$(ACTIVATE) && ruff format --check . && ruff check . && mypy

@@ -78,18 +78,11 @@ def stack_environment(stack: Settings) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """A small local session without catalogs."""
+    """A small local session without catalogs. Code is not generated: for a few rows that takes longer than it saves."""
     from medallion import session
 
     spark = session.local()
+    for key, value in session.SMALL.items():
+        spark.conf.set(key, value)
     yield spark
     spark.stop()
-
-
-@pytest.fixture
-def interpreted(spark: SparkSession) -> Iterator[None]:
-    """Spark as small runs have it: what is compiled for a few rows costs more than it saves."""
-    from medallion import session
-
-    with session.sized(spark, Settings(), rows=0):
-        yield

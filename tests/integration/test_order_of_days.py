@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -85,25 +86,37 @@ def diary(settings: Settings, tmp_path: Path) -> Iterator[Diary]:
         yield diary
 
 
+@dataclass
+class Kept:
+    """A diary of which every day came once, in order: what its runs came to, and its tables after them."""
+
+    diary: Diary
+    outcomes: list[Outcome]
+    tables: Rows
+
+
 @pytest.fixture(scope="module")
-def in_order(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    """The tables when every day came once, in order."""
+def kept(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     diary = Diary(settings, tmp_path_factory.mktemp("in_order"))
     with diary.lake:
         diary.sites(D1, SITES)
+        outcomes = []
         for day in (D1, D2, D3):
             diary.readings(day)
-            assert diary.run(day).state == "merged"
-        return diary.tables()
+            outcomes.append(diary.run(day))
+        assert [outcome.state for outcome in outcomes] == ["merged"] * 3
+        yield Kept(diary, outcomes, diary.tables())
 
 
-def test_a_run_names_what_it_only_looked_at_too(diary: Diary) -> None:
+@pytest.fixture(scope="module")
+def in_order(kept: Kept) -> Rows:
+    """The tables when every day came once, in order."""
+    return kept.tables
+
+
+def test_a_run_names_what_it_only_looked_at_too(kept: Kept) -> None:
     """That reference data need not be made again was read from it: the merge must see it move."""
-    diary.sites(D1, SITES)
-    diary.readings(D1)
-    diary.run(D1)
-    diary.readings(D2)
-    outcome = diary.run(D2)
+    diary, outcome = kept.diary, kept.outcomes[1]
     assert {write["dataset"] for write in outcome.writes}.isdisjoint({f"silver.{diary.name}.sites"})
     reads = set(diary.lake.journal.run(outcome.run_id)["story"]["reads"])
     assert reads == set(diary.lake.domains.contracts)
@@ -192,12 +205,9 @@ def test_days_that_meet(diary: Diary, in_order: Rows, monkeypatch: pytest.Monkey
 
 
 def test_a_correction_that_removes_rows_and_a_reference_that_changes_after_newer_days(
-    diary: Diary, corrected_in_order: Rows
+    kept: Kept, corrected_in_order: Rows
 ) -> None:
-    diary.sites(D1, SITES)
-    for day in (D1, D2, D3):
-        diary.readings(day)
-        diary.run(day)
+    diary = kept.diary
     diary.readings(D2, CORRECTED_D2)
 
     corrected = diary.run(D2)

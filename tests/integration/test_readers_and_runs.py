@@ -51,7 +51,7 @@ class Reader:
 
     def work(self) -> None:
         try:
-            while not self.stop.wait(0.2):
+            while not self.stop.wait(0.4):
                 self.looks.append(self.poll())
         except BaseException as error:
             self.failure = error

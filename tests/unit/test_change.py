@@ -92,7 +92,6 @@ def custom(**implementation: Any) -> dict[str, Any]:
     return {"name": name, "type": "custom", "engine": "medallion", "implementation": {"runs": 3, "within": 0.5} | implementation}
 
 
-@pytest.mark.usefixtures("interpreted")
 def test_the_figures_of_a_write_come_from_one_aggregate(spark: SparkSession, tmp_path: Path) -> None:
     said: dict[str, dict[str, Any]] = {
         column: {"quality": [custom(change="distinct") | {"name": f"{column}_distinct"}]} for column in COLUMNS

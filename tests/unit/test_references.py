@@ -44,7 +44,6 @@ def gold(folder: Path, *relationships: Document, **of_dest: Any) -> Contract:
     return reader.read(path)
 
 
-@pytest.mark.usefixtures("interpreted")
 def test_rows_that_point_nowhere_are_put_aside_warned_of_or_stay(spark: SparkSession, tmp_path: Path) -> None:
     of = gold(
         tmp_path,
@@ -88,7 +87,6 @@ def test_rows_that_point_nowhere_are_put_aside_warned_of_or_stay(spark: SparkSes
     assert json.loads(sample) == {"id": 1, "dest": "IAH", "origin": "EWR"}
 
 
-@pytest.mark.usefixtures("interpreted")
 def test_they_cost_one_small_job_for_each_dataset_pointed_into(spark: SparkSession, tmp_path: Path) -> None:
     to = [{"id": name, "from": f"daily_totals.{name}", "to": f"{TO}.code"} for name in ("dest", "origin")]
     of = gold(tmp_path, *to)

@@ -147,7 +147,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("rules")
 
 
-@pytest.mark.usefixtures("interpreted")
 @settings(
     max_examples=4, deadline=None, derandomize=True, database=None,
     suppress_health_check=[each for each in HealthCheck if each is not HealthCheck.filter_too_much],
