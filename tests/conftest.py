@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,22 +53,31 @@ def new_home() -> Path:
     return parent / f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Settings]:
-    """The settings of a running stack, shared by all tests of this session; also what `load` returns.
+@contextmanager
+def new_stack() -> Iterator[Settings]:
+    """The settings of a running stack with nothing in it; also what `load` returns, until it ends.
 
     It ends with the test process, even if that is killed.
     """
+    before = os.environ.get("MEDALLION_HOME")
     os.environ["MEDALLION_HOME"] = str(new_home())
     load.cache_clear()
-    lines: list[str] = []
     try:
-        services.up(load(), lines.append, guard=os.getpid())
+        services.up(load(), lambda line: None, guard=os.getpid())
         yield load()
     finally:
-        services.down(load(), lines.append, remove=True)
-        del os.environ["MEDALLION_HOME"]
+        services.down(load(), lambda line: None, remove=True)
+        os.environ.pop("MEDALLION_HOME")
+        if before:
+            os.environ["MEDALLION_HOME"] = before
         load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Settings]:
+    """The stack that is shared by all tests of this process."""
+    with new_stack() as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,10 @@ import pytest
 from medallion import domain, query
 from medallion.lakehouse.store import Store
 from medallion.landing import content
-from medallion.services import stack as services
 from medallion.settings import ROOT, Settings, load
 from tests import independent, independent_finance, independent_flights, independent_sales, other_engines, small_domain
 from tests import independent_reference as reference
-from tests.conftest import new_home
+from tests.conftest import new_stack
 from tests.opened_files import opening
 from tests.shown import Rows, assert_in_warehouse, assert_rows, assert_shown
 
@@ -36,18 +35,8 @@ DAYS = [date(2013, 1, day) for day in (1, 2, 3, 4)]
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
     """The environment of a user whose stack runs (and ends with this process), with nothing in it."""
-    before = os.environ.get("MEDALLION_HOME")
-    os.environ["MEDALLION_HOME"] = str(new_home())
-    load.cache_clear()
-    try:
-        settings = services.up(load(), lambda line: None, guard=os.getpid())
+    with new_stack():
         yield dict(os.environ)
-        services.down(settings, lambda line: None, remove=True)
-    finally:
-        os.environ.pop("MEDALLION_HOME")
-        if before:
-            os.environ["MEDALLION_HOME"] = before
-        load.cache_clear()
 
 
 def sh(command: str, environment: dict[str, str]) -> str:

@@ -15,7 +15,8 @@ from medallion.lakehouse.nessie import MAIN
 from medallion.quality.gate import AS_USUAL
 from medallion.quality.overview import overview
 from medallion.quality.past import previous
-from medallion.settings import Settings, load
+from medallion.settings import load
+from tests.conftest import new_stack
 from tests.shop import SILVER, Shop
 from tests.small_domain import Document, csv, write
 
@@ -32,11 +33,13 @@ def _watched(contracts: dict[str, Document]) -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    shop = Shop(stack, write(tmp_path_factory.mktemp("domains") / "shop", _watched))
-    with shop.lake:
-        ensure_tables(shop.settings, shop.lake.nessie, shop.lake.journal, shop.domains.contracts.values())
-        yield shop
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The shop in a lake of its own: what is usual there is what these tests remember."""
+    with new_stack() as settings:
+        shop = Shop(settings, write(tmp_path_factory.mktemp("domains") / "shop", _watched))
+        with shop.lake:
+            ensure_tables(shop.settings, shop.lake.nessie, shop.lake.journal, shop.domains.contracts.values())
+            yield shop
 
 
 def remember(shop: Shop, day: date, rows: int, *, state: str = "merged", mean: float = 2.5) -> None:

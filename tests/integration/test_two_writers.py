@@ -30,7 +30,7 @@ from medallion.settings import Settings
 from tests.toy_domains import Toys, deliver, pair, quick
 from tests.two_processes import Process, processes
 
-ROUNDS = 5
+ROUNDS = 4
 SEED = 20130101
 DAYS = (date(2024, 3, 1), date(2024, 3, 2))
 HOLDS = ("forked", "written")
