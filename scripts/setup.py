@@ -7,6 +7,7 @@ MinIO from its source, the JVM's class-data archives, and the activation script 
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import shutil
@@ -261,5 +262,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # it takes none; --help starts nothing
     JAVA = check_tools()
     sys.exit(main())

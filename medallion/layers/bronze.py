@@ -59,6 +59,7 @@ def ingest(branch: Branch, contract: Contract, run_id: str, arrival: Arrival, pr
     )
     return {
         "dataset": contract.dataset,
+        "contract": {"version": contract.version, "fingerprint": contract.fingerprint},
         "logical_date": delivered.logical_date,
         "delivery": delivered.delivery,
         "rows_in": judged.rows_in,

@@ -81,6 +81,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
     )
     return {
         "dataset": contract.dataset,
+        "contract": {"version": contract.version, "fingerprint": contract.fingerprint},
         "logical_date": task.date,
         "reason": task.reason,
         "inputs": {i: [str(d) for d in plan.read_dates(contract, i, task.date)] for i in transform.inputs.values()},

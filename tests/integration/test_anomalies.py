@@ -76,6 +76,9 @@ def test_a_write_is_measured_scored_and_compared_with_its_past(shop: Shop) -> No
     assert (usual["passed"], silver["compared_with"], silver["score"]) == (True, 30, 95.0)
     kept = evidence.read(shop.lake.store, outcome.run_id)
     assert kept["scores"]["silver"] == 95.0
+    contract = shop.domains.contracts[SILVER]
+    judged_by = next(w["contract"] for w in kept["writes"] if w["dataset"] == SILVER)
+    assert judged_by == {"version": contract.version, "fingerprint": contract.fingerprint}
     assert next(w for w in kept["writes"] if w["dataset"] == SILVER)["metrics"] == json.loads(json.dumps(metrics))
     properties = next(iter(shop.lake.nessie.log(shop.lake.nessie.reference(MAIN)))).properties
     assert properties["medallion.score.silver"] == "95.0"
