@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -216,6 +217,12 @@ def test_no_two_plugins_of_tests_give_a_fixture_of_one_name() -> None:
     assert {"lake", "shop", "stack"} <= {name for name, _ in given}
     twice = {name: [path for other, path in given if other == name] for name, _ in given}
     assert not {name: paths for name, paths in twice.items() if len(paths) > 1}
+
+
+def test_a_module_stays_in_one_process(request: pytest.FixtureRequest) -> None:
+    """Its fixtures are dear, and made once in each process: xdist appends a test's group to its name, if it can."""
+    in_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
+    assert request.node.nodeid.endswith("@tests/unit/test_structure.py") == in_one_of_several
 
 
 # ── rooms ─────────────────────────────────────────────────────────────────────────────────────────
