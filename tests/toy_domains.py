@@ -173,7 +173,7 @@ def total(readings: DataFrame) -> DataFrame:
 
 _CHANGES_SILVER = f"""def latest(bronze_changes: DataFrame) -> DataFrame:
     return bronze_changes.select(
-        F.col("id").cast("int").alias("id"), "city", F.col("at").cast("int").alias("at"),
+        F.col("id").cast("int").alias("id"), "city", F.col("at").try_cast("int").alias("at"),
         {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"),
     )
 

@@ -136,7 +136,7 @@ def _made_of(branch: Branch, domains: Domains, plan: Plan, task: Task, by_date: 
         parameter: by_date(i) if plan.by_date(i) else inputs.read(branch, plan, i, [None])
         for parameter, i in transform.inputs.items()
     }
-    return transform.function(**frames)  # type: ignore[no-any-return]
+    return transform.function(**frames)
 
 
 def _good(branch: Branch, contract: Contract, rows: DataFrame) -> DataFrame:
