@@ -104,7 +104,7 @@ def readings(folder: Path, domain: str) -> Toys:
     return Toys((str(folder / domain),))
 
 
-def changes(folder: Path, domain: str) -> Toys:
+def changes(folder: Path, domain: str, layout: Mapping[str, Any] | None = None) -> Toys:
     """One domain: changes of customers every day. `silver.<domain>.latest` is upserted by them; `in_all` is the same,
     made whole. Whoever lives nowhere goes to quarantine."""
     _write(folder / domain, "silver", _CHANGES_SILVER)
@@ -113,7 +113,7 @@ def changes(folder: Path, domain: str) -> Toys:
     _contract(folder, "bronze", domain, "changes", dict.fromkeys(columns, "string"), expected="daily")
     bad = {"nowhere": "city = 'nowhere'"}
     by_key = {"kind": "upsert", "latestBy": "at"}
-    _contract(folder, "silver", domain, "latest", columns, key=("id",), kind=by_key, bad=bad)
+    _contract(folder, "silver", domain, "latest", columns, key=("id",), kind=by_key, bad=bad, layout=layout)
     _contract(
         folder, "silver", domain, "in_all", columns, key=("id",), kind={"kind": "full"}, bad=bad, deduplicate={"latestBy": "at"}
     )
@@ -203,13 +203,13 @@ def _contract(
     expected: str | None = None,
     bad: Mapping[str, str] | None = None,
     deduplicate: Mapping[str, Any] | None = None,
+    layout: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a contract. `bad` are rules by name: what a bad row looks like; nine rows of ten may be bad."""
     custom: dict[str, Any] = {"layer": layer, "zone": _ZONES[layer]}
     if kind:
         custom["materialisation"] = dict(kind)
-    if deduplicate:
-        custom["deduplicate"] = dict(deduplicate)
+    custom |= {name: dict(value) for name, value in (("deduplicate", deduplicate), ("layout", layout)) if value}
     if expected:
         path = f"domain={domain}/{name}/{{year}}/{{month}}/{{day}}/"
         custom["delivery"] = {"format": "csv", "path": path, "expected": expected, "repeats": "file"}
