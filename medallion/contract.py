@@ -152,11 +152,18 @@ def date_fields(when: date) -> dict[str, str]:
 @dataclass(frozen=True)
 class Materialisation:
     """What one logical date touches: `full` (the whole table), `date` (the rows whose `column`
-    equals the date) or `window` (the same rows, made from the inputs of `days` days that end with the date)."""
+    equals the date), `window` (the same rows, made from the inputs of `days` days that end with the date) or
+    `upsert` (the keys that the date brings: of each the row with the greatest `latest_by` stays)."""
 
-    kind: Literal["full", "date", "window"]
+    kind: Literal["full", "date", "window", "upsert"]
     column: str | None = None
     days: int = 1
+    latest_by: str | None = None
+
+    @property
+    def replaces_its_date(self) -> bool:
+        """Whether a date's rows are a part of the table by themselves, which others can read alone."""
+        return self.kind in ("date", "window")
 
 
 @dataclass(frozen=True)
@@ -293,7 +300,7 @@ class Contract:
         """The column that the table is partitioned by, if one date touches a part of it only."""
         if self.layer == "bronze":
             return "_logical_date"
-        if self.materialisation.kind == "full":
+        if not self.materialisation.replaces_its_date:
             return None
         return "_logical_date" if self.layer == "silver" else self.materialisation.column
 

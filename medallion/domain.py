@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from medallion import domain_references
+from medallion import domain_references, domain_upserts
 from medallion.contract import LAYERS, Contract, Layer
 from medallion.domain_folders import BUILT_IN, CONTRACTS, Place, places
 from medallion.errors import ContractError, Problem, UsageError
@@ -183,7 +183,9 @@ def gather(found: Iterable[Place], tell: Tell) -> Domains:
             hint = f"write `def {contract.name}(…)` in {contract.path.parent / contract.layer}.py"
             tell(_wrong(contract.path, f"{dataset} has no transform", hint))
     domain_references.check(contracts, tell)
-    return Domains(contracts, {dataset: transform for dataset, transform in made.items() if transform})
+    transforms = {dataset: transform for dataset, transform in made.items() if transform}
+    domain_upserts.check(contracts, {d: tuple(t.inputs.values()) for d, t in transforms.items()}, tell)
+    return Domains(contracts, transforms)
 
 
 def _wrong(file: Path | str, problem: str, hint: str, line: int = 0) -> ContractError:

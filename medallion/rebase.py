@@ -128,6 +128,7 @@ class Newer:
         """Work out what can be kept. Changes nothing that anyone reads. Raises: as the function `rebase`."""
         if self.run.logical_date is None:
             raise CannotRebase("it has no logical date")
+        self._check_upserted(self.run.writes)
         plan = Plan(self.s3, self.domains, self.now, self.selected, self.run.logical_date)
         try:
             known = {dataset for dataset in self.selected if dataset in self.moved and self._check_deliveries(plan, dataset)}
@@ -136,6 +137,7 @@ class Newer:
                 plan.arrived(one["dataset"], _delivered(one))
             tasks = {dataset: plan.tasks(dataset) for dataset in self.selected if dataset in self.domains.transforms}
             kept = [w for w in self.run.writes if w["dataset"] not in known and self._stays(w, tasks)]
+            self._check_upserted(kept)
             if not kept:
                 raise CannotRebase("all that it wrote was made from what has changed")
             tables = self._tables(kept)
@@ -213,6 +215,16 @@ class Newer:
         places = (dataset, self.domains.contracts[dataset].quarantine)
         others = [self.moved[table].dates for table in places if table in self.moved]
         return not any(when is None or when in dates or None in dates for dates in others)
+
+    def _check_upserted(self, staying: Story) -> None:
+        """See that what the run wrote to an upserted table can stay as a whole, on the very version that it was merged
+        into: others may have brought the same keys, and files put side by side would hold both rows."""
+        for dataset in sorted({write["dataset"] for write in self.run.writes}):
+            if self.domains.contracts[dataset].materialisation.kind == "upsert" and (
+                self.run.base.get(dataset) != self.now.get(dataset)
+                or _dates(staying, dataset) != _dates(self.run.writes, dataset)
+            ):
+                raise CannotRebase(f"{dataset}: it is upserted, and what decides about its rows has changed")
 
     def _tables(self, kept: Story) -> dict[str, Content]:
         """The tables that the run changed, with what is kept of that on top of what main holds now."""

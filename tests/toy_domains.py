@@ -104,6 +104,23 @@ def readings(folder: Path, domain: str) -> Toys:
     return Toys((str(folder / domain),))
 
 
+def changes(folder: Path, domain: str, layout: Mapping[str, Any] | None = None) -> Toys:
+    """One domain: changes of customers every day. `silver.<domain>.latest` is upserted by them; `in_all` is the same,
+    made whole. Whoever lives nowhere goes to quarantine."""
+    _write(folder / domain, "silver", _CHANGES_SILVER)
+    _write(folder / domain, "gold", _CHANGES_GOLD)
+    columns = {"id": "int", "city": "string", "at": "int"}
+    _contract(folder, "bronze", domain, "changes", dict.fromkeys(columns, "string"), expected="daily")
+    bad = {"nowhere": "city = 'nowhere'"}
+    by_key = {"kind": "upsert", "latestBy": "at"}
+    _contract(folder, "silver", domain, "latest", columns, key=("id",), kind=by_key, bad=bad, layout=layout)
+    _contract(
+        folder, "silver", domain, "in_all", columns, key=("id",), kind={"kind": "full"}, bad=bad, deduplicate={"latestBy": "at"}
+    )
+    _contract(folder, "gold", domain, "cities", {"city": "string", "people": "bigint"}, kind={"kind": "full"})
+    return Toys((str(folder / domain),))
+
+
 def _counts() -> str:
     return (
         "def counts(bronze_counts: DataFrame) -> DataFrame:\n"
@@ -154,6 +171,21 @@ def total(readings: DataFrame) -> DataFrame:
 """
 
 
+_CHANGES_SILVER = f"""def latest(bronze_changes: DataFrame) -> DataFrame:
+    return bronze_changes.select(
+        F.col("id").cast("int").alias("id"), "city", F.col("at").try_cast("int").alias("at"),
+        {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"),
+    )
+
+
+def in_all(bronze_changes: DataFrame) -> DataFrame:
+    return latest(bronze_changes)
+"""
+_CHANGES_GOLD = """def cities(latest: DataFrame) -> DataFrame:
+    return latest.groupBy("city").agg(F.count("*").alias("people"))
+"""
+
+
 def _write(folder: Path, layer: str, transforms: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{layer}.py").write_text(_HEAD + transforms, "utf-8")
@@ -170,11 +202,14 @@ def _contract(
     kind: Mapping[str, Any] | None = None,
     expected: str | None = None,
     bad: Mapping[str, str] | None = None,
+    deduplicate: Mapping[str, Any] | None = None,
+    layout: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a contract. `bad` are rules by name: what a bad row looks like; nine rows of ten may be bad."""
     custom: dict[str, Any] = {"layer": layer, "zone": _ZONES[layer]}
     if kind:
         custom["materialisation"] = dict(kind)
+    custom |= {name: dict(value) for name, value in (("deduplicate", deduplicate), ("layout", layout)) if value}
     if expected:
         path = f"domain={domain}/{name}/{{year}}/{{month}}/{{day}}/"
         custom["delivery"] = {"format": "csv", "path": path, "expected": expected, "repeats": "file"}

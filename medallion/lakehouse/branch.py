@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract
 from medallion.lakehouse import schema
-from medallion.lakehouse.history import added_records
+from medallion.lakehouse.history import added_records, deleted_in_place
 from medallion.lakehouse.nessie import Content, Nessie
 from medallion.lakehouse.schema import Difference
 from medallion.lakehouse.table import contract_properties, layout_changes, open_static
@@ -52,6 +54,35 @@ class Branch:
         self._writer(frame, dataset, notes).overwrite(where)
         return added_records(self.settings.s3, self.content(dataset))
 
+    def merge(self, source: str, dataset: str, key: Sequence[str], clauses: str, notes: dict[str, str]) -> tuple[int, int]:
+        """MERGE the rows of one table (in `clauses`: s) into another (t) by their key, in one commit, which is there
+        also where no row changes.
+
+        Returns: how many rows were added, and how many went, as the commit counts them; a row replaced is one of each.
+        """
+        before, s3 = self.content(dataset), self.settings.s3
+        on = " AND ".join(f"t.`{name}` = s.`{name}`" for name in key)
+        with self._noting(notes):
+            self.spark.sql(
+                f"MERGE INTO {self.catalog}.{dataset} t USING (SELECT * FROM {self.catalog}.{source}) s ON {on} {clauses}"
+            )
+        after = self.content(dataset)
+        if after == before:
+            return self.append(self.read(dataset).limit(0), dataset, notes), 0
+        return added_records(s3, after), deleted_in_place(s3, after) - deleted_in_place(s3, before)
+
+    @contextmanager
+    def _noting(self, notes: dict[str, str]) -> Iterator[None]:
+        """Have a statement's snapshot keep `notes` in its summary: SQL has no words for it."""
+        options = {f"spark.sql.iceberg.snapshot-property.{key}": value for key, value in notes.items()}
+        for option, value in options.items():
+            self.spark.conf.set(option, value)
+        try:
+            yield
+        finally:
+            for option in options:
+                self.spark.conf.unset(option)
+
     def evolve(self, contract: Contract) -> list[Difference]:
         """Add the columns that the contract has and the table lacks, widen types that it widened, and lay the
         table out as the contract says from now on. Returns: what became of the schema.
@@ -68,17 +99,19 @@ class Branch:
             self.spark.sql(statement)
         return found
 
-    def rewrite_files(self, dataset: str, where: str) -> int:
+    def rewrite_files(self, dataset: str, where: str, *, deleted: bool = False) -> int:
         """Rewrite small files into larger ones, in the table's sort order, in one commit.
 
         Args:
             where: SQL that selects whole partitions; empty for all of them.
+            deleted: also files of any size of which rows were deleted in place.
         Returns: how many files were rewritten.
         """
         selected = ", where => '{}'".format(where.replace("'", "\\'")) if where else ""
+        more = ", 'delete-file-threshold', '1'" if deleted else ""
         row = self.spark.sql(
             f"CALL {self.catalog}.system.rewrite_data_files(table => '{dataset}', "
-            f"options => map('min-input-files', '2'){selected})"
+            f"options => map('min-input-files', '2'{more}){selected})"
         ).first()
         return int(row["rewritten_data_files_count"]) if row else 0
 

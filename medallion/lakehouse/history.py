@@ -110,6 +110,15 @@ def made(s3: S3, content: Content) -> dict[date | None, Made]:
     return found
 
 
+def last_code(s3: S3, content: Content) -> str | None:
+    """The code that made what a silver or gold table got last; None if it never got anything."""
+    if content["snapshotId"] in (-1, None):
+        return None
+    snapshots = sorted(open_static(s3, content).metadata.snapshots, key=lambda s: s.sequence_number or 0, reverse=True)
+    codes = (s.summary.get(CODE_PROPERTY) for s in snapshots if s.summary is not None)
+    return next((str(code) for code in codes if code is not None), None)
+
+
 def added_records(s3: S3, content: Content) -> int:
     """`added-records` of the current snapshot: how many rows the last write really wrote."""
     return _counted(s3, content, "added-records")
@@ -118,6 +127,11 @@ def added_records(s3: S3, content: Content) -> int:
 def total_records(s3: S3, content: Content) -> int:
     """`total-records` of the current snapshot: how many rows the table holds."""
     return _counted(s3, content, "total-records")
+
+
+def deleted_in_place(s3: S3, content: Content) -> int:
+    """`total-position-deletes` of the current snapshot: how many rows of its files a table no longer holds."""
+    return _counted(s3, content, "total-position-deletes")
 
 
 def _counted(s3: S3, content: Content, figure: str) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -26,12 +27,13 @@ from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import BooleanType, NestedField
 
-from medallion.contract import Contract
-from medallion.errors import ServiceUnavailable
+from medallion.contract import Column as Described
+from medallion.contract import Contract, Layout
+from medallion.errors import MedallionError, ServiceUnavailable
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.nessie import Content, Operation, OutcomeUnknown, commit_body
 from medallion.lakehouse.replay import Changes, Write, replay
-from medallion.lakehouse.table import iceberg_type, open_static, reaching
+from medallion.lakehouse.table import create, iceberg_type, open_static, reaching
 from medallion.settings import S3
 
 if TYPE_CHECKING:
@@ -178,6 +180,26 @@ class Staging:
         except OutcomeUnknown as error:
             if nessie.reference(self.branch.name) == onto:  # nobody else writes there
                 raise ServiceUnavailable(f"{self.contract.dataset}: {error}", hint="run it again") from error
+
+
+@contextmanager
+def beside(branch: Branch, contract: Contract, more: tuple[Described, ...] = ()) -> Iterator[Contract]:
+    """A table of a dataset's columns, and of `more`, on the branch beside it, empty; gone when the context ends.
+
+    Returns: the dataset's contract, as that of this table. Raises: ServiceUnavailable.
+    """
+    name = f"{contract.name}__incoming_{secrets.token_hex(4)}"
+    own = replace(contract, name=name, columns=(*contract.columns, *more), layout=Layout())
+    at = Staging(branch, contract, {})
+    at._commit([Operation("PUT", own.dataset, create(branch.settings.s3, own))], f"{contract.dataset}: to be merged")
+    at.table = own.dataset
+    try:
+        yield own
+    except BaseException:
+        with suppress(MedallionError):
+            at.discard()
+        raise
+    at.discard()
 
 
 def added(s3: S3, content: Content) -> Files:

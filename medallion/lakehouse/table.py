@@ -67,6 +67,7 @@ _PROPERTIES = {
 }
 CONTRACT_VERSION, CONTRACT_FINGERPRINT = "medallion.contract-version", "medallion.contract-fingerprint"
 """Table properties that tell which contract brought the table's schema: its version, the SHA-256 of its file."""
+_MERGE_MODE = "write.merge.mode"
 _WHOLE_BOUNDS = ("_delivery", "_source_uri", "_source_sha256")
 """Columns whose bounds manifests keep in full, where a table has them: so deliveries are read from there."""
 _SIMPLE: dict[str, IcebergType] = {
@@ -141,7 +142,7 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
     name = contract.quarantine if quarantine else contract.dataset
     leaf = name.split(".")[-1]
     location = f"s3://{contract.bucket}/tables/{contract.domain}/{leaf}-{uuid.uuid4()}"
-    properties = _properties(columns, by) | ({} if quarantine else contract_properties(contract))
+    properties = _properties(columns, by) | ({} if quarantine else contract_properties(contract) | _merging(contract))
     metadata = new_table_metadata(schema, _partition_spec(schema, by), _sort_order(schema, sorted_by), location, properties)
     # pyiceberg leaves out that there is no snapshot; Nessie's REST endpoint cannot read a file that does not say so
     written = json.loads(metadata.model_dump_json(exclude_none=True)) | {"current-snapshot-id": -1}
@@ -183,6 +184,11 @@ def _distribution(by: Sequence[PartitionBy]) -> dict[str, str]:
     """How rows are brought to the tasks that write them: those of a partition together, and never by
     ranges, for which Spark would work the rows out twice, to draw a sample first."""
     return {"write.distribution-mode": "hash" if by else "none"}
+
+
+def _merging(contract: Contract) -> dict[str, str]:
+    """How a MERGE replaces rows: by marks beside the files, not by writing the files anew."""
+    return {_MERGE_MODE: "merge-on-read"} if contract.materialisation.kind == "upsert" else {}
 
 
 def open_static(settings: settings_module.S3, content: Content) -> StaticTable:
@@ -238,7 +244,8 @@ def layout_changes(table: StaticTable, contract: Contract) -> list[str]:
     if changes:
         mode = _distribution(contract.partitions)["write.distribution-mode"]
         changes.append(f"SET TBLPROPERTIES ('write.distribution-mode' = '{mode}')")
-    return changes
+    lacking = {key: value for key, value in _merging(contract).items() if table.properties.get(key) != value}
+    return changes + [f"SET TBLPROPERTIES ('{key}' = '{value}')" for key, value in lacking.items()]
 
 
 def _term(column: str, transform: str) -> str:

@@ -23,11 +23,12 @@ def compact(branch: Branch, contract: Contract, when: date | None) -> int:
     above = contract.layout.compact_above
     if above is None or max(files_by_partition(branch, contract, when).values(), default=0) <= above:
         return 0
-    return branch.rewrite_files(contract.dataset, _where(contract, when))
+    upserted = contract.materialisation.kind == "upsert"
+    return branch.rewrite_files(contract.dataset, _where(contract, when), deleted=upserted)
 
 
 def files_by_partition(branch: Branch, contract: Contract, when: date | None) -> Counter[str]:
-    """How many data files each partition of a date has, from manifests alone."""
+    """How many files each partition of a date has, those that mark deleted rows as well, from manifests alone."""
     content = branch.content(contract.dataset)
     if content["snapshotId"] in (-1, None):
         return Counter()
@@ -35,7 +36,9 @@ def files_by_partition(branch: Branch, contract: Contract, when: date | None) ->
     column = contract.partition_column
     of_date = f"{column} = '{when}'" if column and when else ALWAYS_TRUE
     with reaching(branch.settings.s3, table.location()):
-        return Counter(str(task.file.partition) for task in table.scan(row_filter=of_date).plan_files())
+        tasks = list(table.scan(row_filter=of_date).plan_files())
+    marks = {file.file_path: file for task in tasks for file in task.delete_files}
+    return Counter(str(file.partition) for file in (*(task.file for task in tasks), *marks.values()))
 
 
 def _where(contract: Contract, when: date | None) -> str:

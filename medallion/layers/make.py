@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import nullcontext
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import UNPARSED, Contract, Rule
@@ -11,16 +13,18 @@ from medallion.domain import Domains
 from medallion.errors import ContractError
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import CODE_PROPERTY, DATE_PROPERTY, INPUTS_PROPERTY, made
-from medallion.lakehouse.staging import Staging, replaced
+from medallion.lakehouse.staging import Staging, beside, replaced
+from medallion.layers import inputs
 from medallion.layers.compact import compact
 from medallion.layers.plan import Plan, Task
+from medallion.layers.upsert import upsert
 from medallion.quality import change
 from medallion.quality.deduplicate import Deduplicated
 from medallion.quality.judge import judge
 from medallion.quality.metrics import measure
 from medallion.quality.near import variants
 from medallion.quality.references import flagged
-from medallion.quality.table_rules import Previous
+from medallion.quality.table_rules import Previous, table_verdicts
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -38,7 +42,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
 
     began = time.monotonic()
     contract, transform = domains.contracts[task.dataset], domains.transforms[task.dataset]
-    frames = {p: _input(branch, plan, domains, contract, i, task) for p, i in transform.inputs.items()}
+    frames = {p: inputs.read(branch, plan, i, plan.read_dates(contract, i, task.date)) for p, i in transform.inputs.items()}
     frame = transform.function(**frames)
     _check_columns(frame, contract)
     if contract.materialisation.kind == "window":  # rows of the days before came in as context only
@@ -51,34 +55,52 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         INPUTS_PROPERTY: task.made.inputs,
         CODE_PROPERTY: task.made.code,
     }
-    where = f.lit(True) if task.date is None else f.col(str(contract.partition_column)) == f.lit(task.date)
     quarantine_where = f.lit(True) if task.date is None else f.col("_logical_date") == f.lit(task.date)
-    judged = judge(
-        once.frame,
-        contract,
-        run_id,
-        task.date,
-        write=lambda rows: branch.overwrite(rows, contract.dataset, where, notes),
-        quarantine=lambda rows: _replace_quarantine(branch, rows, contract, quarantine_where, notes),
-        written=lambda: branch.read(contract.dataset).filter(where),
-        table=lambda: branch.read(contract.dataset),
-        staging=_staging(branch, contract, task, notes),
-        examined=lambda rows: flagged(rows, contract, branch.read),
-        as_of=task.date or plan.logical_date,
-        previous=previous,
-    )
-    dropped = once.dropped(judged)
-    rewritten = compact(branch, contract, task.date)
-    if not judged.quarantined:
-        _clear_quarantine(branch, contract, task, quarantine_where, notes)
-    metrics = measure(
-        branch.settings.s3,
-        branch.content(contract.dataset),
-        contract,
-        f"{contract.partition_column} = '{task.date}'" if task.date else "",
-        lambda: branch.read(contract.dataset).filter(where),
-        judged,
-    )
+    upserted = contract.materialisation.kind == "upsert"
+    # what is upserted is judged and measured in a table of its own, which has the date's rows alone
+    replaces = None if upserted else task.date
+    where = f.lit(True) if replaces is None else f.col(str(contract.partition_column)) == f.lit(replaces)
+    later = tuple(rule for rule in contract.rules if upserted and not rule.on_rows and rule.scope == "table")
+    now = dataclasses.replace(contract, rules=tuple(rule for rule in contract.rules if rule not in later))
+    with beside(branch, contract) if upserted else nullcontext(contract) as into:
+
+        def written() -> DataFrame:
+            return branch.read(into.dataset).filter(where)
+
+        judged = judge(
+            once.frame,
+            now,
+            run_id,
+            task.date,
+            write=lambda rows: branch.overwrite(rows, into.dataset, where, notes),
+            quarantine=lambda rows: _replace_quarantine(branch, rows, contract, quarantine_where, notes),
+            written=written,
+            table=lambda: branch.read(contract.dataset),
+            staging=_staging(branch, into, replaces, notes),
+            examined=lambda rows: flagged(rows, contract, branch.read),
+            as_of=task.date or plan.logical_date,
+            previous=previous,
+        )
+        dropped = once.dropped(judged)
+        if not judged.quarantined:
+            _clear_quarantine(branch, contract, task, quarantine_where, notes)
+        kept, changes = judged.rows_out, {}
+        if upserted:
+            found = upsert(branch, domains, plan, task, into.dataset, judged.rows_out, notes)
+            kept, changes = found.kept, {"upserted": found.changes}
+            dropped["older"] += found.older
+            of_table = dataclasses.replace(contract, rules=later)
+            judged.verdicts += table_verdicts(of_table, kept, written, lambda: branch.read(contract.dataset), task.date, previous)
+        rewritten = compact(branch, contract, replaces)
+        metrics = measure(
+            branch.settings.s3,
+            branch.content(into.dataset),
+            contract,
+            f"{contract.partition_column} = '{replaces}'" if replaces else "",
+            written,
+            judged,
+        )
+        similar = variants(written(), contract.deduplicate.near)
     return {
         "dataset": contract.dataset,
         "contract": {"version": contract.version, "fingerprint": contract.fingerprint},
@@ -86,45 +108,29 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
         "reason": task.reason,
         "inputs": {i: [str(d) for d in plan.read_dates(contract, i, task.date)] for i in transform.inputs.values()},
         "inputs_hash": task.made.inputs,
-        "rows_in": judged.rows_in + sum(dropped.values()),
-        "rows_out": judged.rows_out,
+        "rows_in": kept + judged.quarantined + sum(dropped.values()),
+        "rows_out": kept,
         "quarantined": judged.quarantined,
         "dropped": dropped,
-        "similar": variants(branch.read(contract.dataset).filter(where), contract.deduplicate.near),
+        "similar": similar,
         "warned": judged.warned,
         "files_compacted": rewritten,
         "verdicts": [v.as_json() for v in judged.verdicts],
         "metrics": change.merged(metrics, judged.verdicts),
         "seconds": round(time.monotonic() - began, 3),
-    }
+    } | changes
 
 
-def _staging(branch: Branch, contract: Contract, task: Task, notes: dict[str, str]) -> Staging | None:
+def _staging(branch: Branch, contract: Contract, replaces: date | None, notes: dict[str, str]) -> Staging | None:
     """Where rows wait until they are judged; None for a few rows, and where whole files cannot be replaced."""
-    if branch.few_rows or replaced(branch.settings.s3, branch.content(contract.dataset), contract, task.date) is None:
+    if branch.few_rows or replaced(branch.settings.s3, branch.content(contract.dataset), contract, replaces) is None:
         return None
-    return Staging(branch, contract, notes, replaces=task.date)
-
-
-def _input(branch: Branch, plan: Plan, domains: Domains, made_contract: Contract, dataset: str, task: Task) -> DataFrame:
-    """One input, cut to what the task reads of it: of bronze only the deliveries that count."""
-    from pyspark.sql import functions as f
-
-    frame, contract = branch.read(dataset), domains.contracts[dataset]
-    dates = plan.read_dates(made_contract, dataset, task.date)
-    wanted = [d for d in dates if d is not None]
-    if contract.layer == "bronze":
-        counting = [one for d in dates for one in plan.counting(dataset, d)]
-        condition: Column = f.col("_delivery").isin([one.delivery for one in counting])
-        return frame.filter(f.col("_logical_date").isin([one.logical_date for one in counting]) & condition)
-    if wanted:
-        return frame.filter(f.col(str(contract.partition_column)).isin(wanted))
-    return frame
+    return Staging(branch, contract, notes, replaces=replaces)
 
 
 def _of_its_date(contract: Contract, task: Task) -> Rule:
     """The built-in rule that a date's rows belong to the date: others would be lost or doubled."""
-    column = contract.partition_column
+    column = contract.partition_column or "_logical_date"  # of what is upserted
     return Rule(
         "of_its_date", "error", 0, f"{column} is {task.date}",
         passes=f"`{column}` IS NOT NULL AND `{column}` = DATE '{task.date}'",

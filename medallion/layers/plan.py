@@ -101,13 +101,17 @@ class Plan:
         return self._made[dataset]
 
     def by_date(self, dataset: str) -> bool:
-        """Whether one date touches only a part of the dataset."""
+        """Whether one date's rows are a part of the dataset, which can be read alone."""
         contract = self.domains.contracts[dataset]
-        return not self.whole(dataset) if contract.layer == "bronze" else contract.materialisation.kind != "full"
+        return not self.whole(dataset) if contract.layer == "bronze" else contract.materialisation.replaces_its_date
+
+    def made_by_date(self, dataset: str) -> bool:
+        """Whether the dataset is made a date at a time; what is upserted is so, and read whole all the same."""
+        return self.by_date(dataset) or self.domains.contracts[dataset].materialisation.kind == "upsert"
 
     def dates(self, dataset: str) -> set[date | None]:
         """The dates that a dataset has or, from its inputs, could have; {None} if it is made whole."""
-        if not self.by_date(dataset):
+        if not self.made_by_date(dataset):
             return {None}
         if self.domains.contracts[dataset].layer == "bronze":
             return {one.logical_date for one in self.deliveries(dataset)}
@@ -129,16 +133,19 @@ class Plan:
         return below if when is not None else max(below, total_records(self.s3, self.contents[dataset]))
 
     def rows_read(self, dataset: str, when: date | None) -> int:
-        """About how many rows the transform of a dataset reads for a date."""
+        """About how many rows are read to make a dataset for a date; what is upserted is compared with what is there."""
         contract = self.domains.contracts[dataset]
         inputs = self.domains.transforms[dataset].inputs.values()
-        return sum(self.rows(i, d) for i in inputs for d in self.read_dates(contract, i, when))
+        held = total_records(self.s3, self.contents[dataset]) if contract.materialisation.kind == "upsert" else 0
+        return held + sum(self.rows(i, d) for i in inputs for d in self.read_dates(contract, i, when))
 
     def _stale(self, dataset: str, when: date | None) -> bool:
         old, new = self.made(dataset).get(when), self._wanted(dataset, when)
         own = when in (None, self.logical_date)
         if old is None:
             return own
+        # one key's row is chosen among those of all dates: they have to be of one code
+        own |= self.domains.contracts[dataset].materialisation.kind == "upsert"
         return old.inputs != new.inputs or (own and old.code != new.code)
 
     def _wanted(self, dataset: str, when: date | None) -> Made:
@@ -157,7 +164,7 @@ class Plan:
         contract = self.domains.contracts[dataset]
         if contract.layer == "bronze":
             return _hash([one.delivery for one in self.counting(dataset, when)]) if self.deliveries(dataset) else NOTHING
-        if when is None and self.by_date(dataset):
+        if when is None and self.made_by_date(dataset):
             dates = sorted(d for d in self.dates(dataset) if d is not None)
             return _hash([[str(d), self._identity(dataset, d)] for d in dates if self._identity(dataset, d) != NOTHING])
         known = self.made(dataset).get(when)

@@ -26,7 +26,7 @@ def comes_daily(layer: str, materialisation: Materialisation, delivery: Delivery
     """Whether each date brings rows of its own, so that a date can be compared with those before it."""
     if layer == "bronze":
         return delivery is not None and delivery.expected == "daily"
-    return materialisation.kind in ("date", "window")
+    return materialisation.kind != "full"
 
 
 def read(value: Any, daily: bool, refuse: Refuse) -> Watch | None:

@@ -23,16 +23,20 @@ SIMILARITY = 0.8
 Refuse = Callable[[str, str, str], ContractError]
 
 
-def read(value: Any, layer: str, columns: Sequence[Column], key: Sequence[str], refuse: Refuse) -> Deduplication:
+def read(
+    value: Any, layer: str, columns: Sequence[Column], key: Sequence[str], refuse: Refuse, upserted_by: str | None = None
+) -> Deduplication:
     """Read the property; absent, no row is dropped.
 
     Args:
         columns, key: the dataset's columns and the names of those in its primary key.
         refuse: makes the error from (place, problem, hint).
+        upserted_by: the column that tells the latest row of a key across dates, where the dataset is upserted; it
+            does so within a date too.
     Raises: ContractError naming the key.
     """
     if value is None:
-        return Deduplication()
+        return Deduplication(latest_by=upserted_by)
     if layer != "silver":
         raise refuse(_PLACE, f"{layer} has none", "bronze keeps every row as it came, and gold is made of silver: say it there")
     if not isinstance(value, dict) or not value or set(value) - {*_KEYS}:
@@ -40,21 +44,33 @@ def read(value: Any, layer: str, columns: Sequence[Column], key: Sequence[str], 
     exact, latest_by, near = value.get("exact", False), value.get("latestBy"), value.get("near", [])
     if not isinstance(exact, bool):
         raise refuse(f"{_PLACE}.exact", f"{exact!r} is neither true nor false", "write true or false")
-    types = {column.name: column.type for column in columns}
-    if (exact or latest_by) and (maps := sorted(name for name, type_ in types.items() if "map<" in type_)):
-        raise refuse(_PLACE, f"maps cannot be compared: {', '.join(maps)}", "make it an array of structs, or drop nothing here")
+    if latest_by is not None and upserted_by is not None:
+        raise refuse(f"{_PLACE}.latestBy", "the materialisation upsert says it already", "leave it out here")
+    if exact or latest_by:
+        comparable(columns, _PLACE, refuse)
     if latest_by is not None:
-        if latest_by not in types:
-            raise refuse(f"{_PLACE}.latestBy", f"there is no column '{latest_by}'", f"use one of {sorted(types)}")
-        if not key:
-            raise refuse(f"{_PLACE}.latestBy", "the dataset has no key", "mark its columns with `primaryKey: true`")
-        if latest_by in key:
-            raise refuse(
-                f"{_PLACE}.latestBy", f"'{latest_by}' is part of the key", "rows of one key are alike in it; use another"
-            )
+        latest(latest_by, f"{_PLACE}.latestBy", columns, key, refuse)
     if not isinstance(near, list):
         raise refuse(f"{_PLACE}.near", f"{near!r} is no list", "write [{column: …, similarity: 0.8}]")
-    return Deduplication(exact, latest_by, tuple(_near(one, columns, refuse) for one in near))
+    return Deduplication(exact, latest_by or upserted_by, tuple(_near(one, columns, refuse) for one in near))
+
+
+def comparable(columns: Sequence[Column], place: str, refuse: Refuse) -> None:
+    """See that whole rows can be compared. Raises: ContractError naming the columns that cannot."""
+    if maps := sorted(column.name for column in columns if "map<" in column.type):
+        raise refuse(place, f"maps cannot be compared: {', '.join(maps)}", "make it an array of structs, or drop nothing here")
+
+
+def latest(name: Any, place: str, columns: Sequence[Column], key: Sequence[str], refuse: Refuse) -> str:
+    """The column that tells which row of a key is the latest. Raises: ContractError if it can not."""
+    names = sorted(column.name for column in columns)
+    if name not in names:
+        raise refuse(place, f"there is no column '{name}'", f"use one of {names}")
+    if not key:
+        raise refuse(place, "the dataset has no key", "mark its columns with `primaryKey: true`")
+    if name in key:
+        raise refuse(place, f"'{name}' is part of the key", "rows of one key are alike in it; use another")
+    return str(name)
 
 
 def _near(value: Any, columns: Sequence[Column], refuse: Refuse) -> Near:

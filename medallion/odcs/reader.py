@@ -43,6 +43,7 @@ from medallion.odcs import anomalies as anomalies_of
 from medallion.odcs import deduplicate as deduplicate_of
 from medallion.odcs import delivery as delivery_of
 from medallion.odcs import layout as layout_of
+from medallion.odcs import materialisation as materialisation_of
 from medallion.odcs import yaml_lines
 from medallion.odcs.rules import RuleReader
 from medallion.settings import BUCKETS
@@ -149,14 +150,16 @@ class _Reader(RuleReader):
         materialisation, delivery, layout = Materialisation("full"), None, Layout()
         if layer in LAYERS:  # else nobody knows which of them it has
             with self.going_on():
-                materialisation = self.materialisation(custom.get("materialisation"), layer, names)
+                told = custom.get("materialisation")
+                key = [name for _, name in keyed]
+                materialisation = materialisation_of.read(told, layer, names, columns, key, rules, self)
             with self.going_on():
                 delivery = delivery_of.read(custom.get("delivery"), self) if layer == "bronze" else None
         with self.going_on():
             layout = layout_of.read(custom.get("layout"), names, self)
         days = None
         with self.going_on():
-            days = None if retention is None else self.days(retention, "slaProperties.retention")
+            days = None if retention is None else materialisation_of.days(retention, "slaProperties.retention", self.refuse)
         measures: tuple[Measure, ...] = ()
         with self.going_on():
             by_name = {item.name: item for item in table.properties or []}
@@ -168,7 +171,8 @@ class _Reader(RuleReader):
         deduplicate = Deduplication()
         with self.going_on():
             key = [name for _, name in keyed]
-            deduplicate = deduplicate_of.read(custom.get("deduplicate"), str(layer), columns, key, self.refuse)
+            by = materialisation.latest_by
+            deduplicate = deduplicate_of.read(custom.get("deduplicate"), str(layer), columns, key, self.refuse, by)
         if self.found:
             raise ContractError.of(self.found)
         assert layer in LAYERS
@@ -306,24 +310,6 @@ class _Reader(RuleReader):
             iceberg_type(physical, iter(range(1, 10_000)))
         except ContractError as error:
             raise self.refuse(place, f"physicalType '{physical}' is no type", "as in decimal(10,2), array<string>") from error
-
-    def days(self, value: Any, place: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self.refuse(place, f"{value!r} is no number of days", "write a whole number from 1")
-        return value
-
-    def materialisation(self, value: Any, layer: str, columns: list[str]) -> Materialisation:
-        place = "customProperties.materialisation"
-        if layer == "bronze":
-            return Materialisation("date", "_logical_date")
-        if not isinstance(value, dict) or value.get("kind") not in ("full", "date", "window"):
-            raise self.refuse(place, "missing or of unknown kind", "write {kind: full}, {kind: date, column: …} or window")
-        for unknown in sorted(set(value) - {"kind", "column", "days"}):
-            self.note(f"{place}.{unknown}", f"unknown key '{unknown}'", "use kind, column, days")
-        column = "_logical_date" if layer == "silver" else value.get("column")
-        if value["kind"] != "full" and layer == "gold" and column not in columns:
-            self.note(f"{place}.column", f"column '{column}' is not in the schema", "name the date column")
-        return Materialisation(value["kind"], column if value["kind"] != "full" else None, self.days(value.get("days", 1), place))
 
 
 def _path(raw: Any, loc: tuple[int | str, ...]) -> list[int | str]:

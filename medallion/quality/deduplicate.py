@@ -7,7 +7,9 @@ when a run saw them, so the order of runs makes no difference.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import UNPARSED, Contract
@@ -67,6 +69,15 @@ class Deduplicated:
         if counted["rows"] != judged.rows_in + sum(found.values()):
             raise _unbalanced(self.contract, judged, found, counted["rows"])
         return found
+
+
+def latest(frame: DataFrame, contract: Contract) -> DataFrame:
+    """The latest row of each key, of rows that parse and have a key; see `Deduplicated`."""
+    from pyspark.sql import functions as f
+
+    has_key = [f.col(f"`{name}`").isNotNull() for name in contract.key]
+    found = _marked(frame, contract).filter(f.col(_DROPPED).isNull() & f.col(UNPARSED).isNull())
+    return found.filter(reduce(operator.and_, has_key)).drop(_DROPPED)
 
 
 def _possible(reason: str, contract: Contract) -> bool:

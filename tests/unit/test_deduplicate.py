@@ -75,6 +75,14 @@ def test_of_a_key_the_latest_stays_then_the_last_delivered_then_the_last_row(
         assert once(spark, rows, exact=exact, latest_by="at") == (expected, dropped)
 
 
+def test_the_latest_of_each_key_alone(spark: SparkSession) -> None:
+    """For a table that holds one row of each key: without what does not parse or has no key."""
+    frame = spark.createDataFrame([(*row, None)[:6] for row in ROWS], SCHEMA)
+    found = deduplicate.latest(frame, contract(latest_by="at"))
+    assert found.columns == frame.columns
+    assert sorted((row._delivery, row._source_row) for row in found.collect()) == [("d1", 3), ("d1", 6), ("d2", 2)]
+
+
 def test_the_last_delivery_counts_even_if_it_says_what_an_earlier_one_said(spark: SparkSession) -> None:
     rows: Rows = [(1, "a", 1.0, "d1", 1), (1, "b", 1.0, "d2", 1), (1, "a", 1.0, "d3", 1)]
     assert once(spark, rows, exact=True, latest_by="at") == ([("d3", 1)], {"exact_copy": 1, "older": 1})
