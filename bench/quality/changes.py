@@ -59,7 +59,7 @@ def upserts(rows: Lineitem) -> list[Variant]:
         Variant("read_before", "upsert", read, "", tables, prepare=prepare("merged", "merge-on-read"), keeps=True,
                 told="reading the whole table before its MERGE"),
         Variant("merged", "upsert", merge("merged"), "copied", keeps=True, targets="≤ 0.25",
-                told="plain MERGE of 1 % changed rows, merge-on-read (the engine has no upsert yet)"),
+                told="plain MERGE of 1 % changed rows, merge-on-read (beneath the engine's upsert)"),
         Variant("read_after", "upsert", read, "read_before", targets="≤ 1.3", told="reading it afterwards"),
     ]  # fmt: skip
 
