@@ -15,6 +15,8 @@ import pytest
 
 from medallion import pipeline, session
 from medallion.contract import LAYERS, Layer
+from medallion.errors import MedallionError
+from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.history import deleted_in_place
 from medallion.lakehouse.nessie import MAIN, Content
 from medallion.lakehouse.table import open_static
@@ -191,3 +193,34 @@ def test_marks_of_deleted_rows_are_compacted_and_changed_code_makes_all_of_it_ag
         told = customers.wrote(customers.run(D2))
         assert customers.cities() == {1: "BERLIN", 2: "BERN", 3: "CHUR"}
     assert [(one[0], one[2], one[-1]["way"]) for one in told] == [(D1, 1, "made anew"), (D2, 2, "keys made again")]
+
+
+def test_figures_that_do_not_fit_together_fail_the_run(customers: Customers, monkeypatch: pytest.MonkeyPatch) -> None:
+    customers.deliver(D1, ["1,Aachen,10"])
+    customers.run(D1)
+    before = customers.content(customers.latest)
+    customers.deliver(D1, ["1,Berlin,11"])
+    merge = Branch.merge
+    with monkeypatch.context() as miscounted:
+        miscounted.setattr(Branch, "merge", lambda *arguments: (merge(*arguments)[0] + 1, 1))
+        with pytest.raises(MedallionError, match="2 rows were added and 1 went, which is not what was worked out"):
+            customers.run(D1)
+    assert customers.content(customers.latest) == before
+
+
+def test_a_transform_that_makes_more_of_a_date_beside_others_is_refused(settings: Settings, tmp_path: Path) -> None:
+    customers = Customers(settings, tmp_path)
+    path = tmp_path / customers.name / "silver.py"
+    counted = 'bronze_changes.crossJoin(bronze_changes.agg(F.count("*").alias("_n")))'
+    of_many = f"""{counted}.withColumn("city", F.expr("if(_n > 2, city, 'nowhere')")).select("""
+    path.write_text(path.read_text("utf-8").replace("bronze_changes.select(", of_many, 1), "utf-8")
+    customers.lake = Lake(settings, customers.toys.load(settings))
+    with customers.lake:
+        customers.deliver(D1, ["1,Aachen,10", "2,Bern,30", "3,Chur,5"])
+        customers.run(D1)
+        before = customers.content(customers.latest)
+        customers.deliver(D2, ["4,Berlin,20"])  # bad alone, and good beside the first day's
+        with pytest.raises(MedallionError, match="0 rows are good, and 1 of them are the latest") as refused:
+            execute(customers.lake, Request(D2, domain=customers.name), report=lambda line: None)
+        assert "does the transform make of a row the same whatever" in (refused.value.hint or "")
+        assert customers.content(customers.latest) == before
