@@ -95,7 +95,9 @@ class _Show:
         for dataset in wanted:
             landed += land(self.lake.settings, day, spoiled=spoiled, only=dataset, spark=self.lake.spark)
         for one in landed:
-            self.report(f"{one.uri}: {one.rows} rows, {one.state}" + (", damaged" if spoiled else ""))
+            self.report(
+                f"{one.uri}: {one.rows} rows, {one.state}" + (", damaged" if spoiled and one.state != "already there" else "")
+            )
 
 
 def _proof(lake: Lake, outcomes: list[Outcome], datasets: tuple[str, ...]) -> None:
