@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # A test must not reach what its user has configured, such as a real warehouse.
 for _name in [name for name in os.environ if name.startswith(("MEDALLION_", "SNOWFLAKE_", "AWS_", "DBT_"))]:
     del os.environ[_name]
+# A shell lets what it starts in the background ignore Ctrl-C, and so does all that is started from there.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # What activation sets; so `.venv/bin/pytest` alone works as well.
 _spark_environment = Path(sys.prefix) / "spark.env"
 if _spark_environment.is_file():

@@ -42,7 +42,6 @@ def writing(shop: Shop, slow: Path, environment: dict[str, str], day: date, *wor
     started = subprocess.Popen(
         [*words, "--date", str(day), "--domain", "shop"], cwd=ROOT, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored, where the tests run in the background
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 150
