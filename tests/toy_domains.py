@@ -35,7 +35,7 @@ QUICK = {
 
 def quick(settings: Settings) -> Settings:
     """Settings whose session is made for few rows: a third of the time for each run of a toy."""
-    conf = QUICK | {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+    conf = QUICK | {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"}
     spark = settings.spark.model_copy(update={"master": "local[1]", "shuffle_partitions": 1, "conf": conf})
     return settings.model_copy(update={"spark": spark})
 
