@@ -17,7 +17,10 @@ for each in (parser, start_up):
     each.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn")
 backfills.add_argument("--runs", type=int, default=32, help="how many days are filled at once")
 backfills.add_argument("--processes", type=int, default=4, help="in how many processes")
-backfills.add_argument("--skip", nargs="+", default=[], help="'run again', whose work grows with the square of --runs")
+backfills.add_argument(
+    "--skip", nargs="+", default=[], choices=["rebased", "run again"],
+    help="variants to leave out: the work of 'run again' grows with the square of --runs",
+)  # fmt: skip
 anomalies = chosen.add_parser("anomalies", help="what is found of anomalies planted into a year of flights")
 anomalies.add_argument("--first", type=int, default=1, help="the first seed")
 anomalies.add_argument("--seeds", type=int, default=20, help="how many seeds")

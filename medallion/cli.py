@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from medallion import terminal
 from medallion.commands import contract, domain, quality, quarantine, sandbox, schema
+from medallion.commands.options import Json
 from medallion.contract import LAYERS
 from medallion.errors import ServiceUnavailable
 from medallion.settings import load
@@ -29,7 +30,6 @@ app.add_typer(quarantine.app)
 app.add_typer(sandbox.app)
 app.add_typer(quality.app)
 app.add_typer(schema.app)
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 

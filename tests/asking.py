@@ -154,11 +154,11 @@ class Port:
         def never() -> Any:
             raise AssertionError("a session was asked for")
 
-        self.lake.spark = never  # type: ignore[method-assign]
+        self.lake.spark = never
         try:
             yield
         finally:
-            self.lake.spark = kept  # type: ignore[method-assign]
+            self.lake.spark = kept
 
 
 @pytest.fixture(scope="module")

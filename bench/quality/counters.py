@@ -96,7 +96,7 @@ class Counters:
 
     def _peak(self) -> float:
         status = Path(f"/proc/{self._pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def _each(scala: Any) -> Iterator[Any]:

@@ -39,7 +39,7 @@ class Rival:
 
     def __init__(self, spark: SparkSession, python: Path, tool: str) -> None:
         self.tool = tool
-        known = spark.sparkContext._gateway.gateway_parameters  # type: ignore[union-attr]
+        known = spark.sparkContext._gateway.gateway_parameters
         variables = {
             name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
         } | {"PYSPARK_GATEWAY_PORT": str(known.port), "PYSPARK_GATEWAY_SECRET": known.auth_token, "PYSPARK_PYTHON": str(python)}

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
+from medallion.commands.options import Json
 from medallion.settings import load
 from medallion.terminal import show_json
 
 app = typer.Typer()
 contracts = typer.Typer(no_args_is_help=True, help="Contracts: check them, draft one from data.")
 app.add_typer(contracts, name="contract")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
 @contracts.command("check")

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from medallion import terminal
+from medallion.commands.options import Json
 from medallion.settings import load
 from medallion.terminal import show_json, show_table
 
 app = typer.Typer()
 domains = typer.Typer(no_args_is_help=True, help="Domains: folders of contracts and transforms.")
 app.add_typer(domains, name="domain")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
 @domains.command("new")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medallion.commands.options import Json
 from medallion.settings import Settings, load
 from medallion.terminal import parse_date, reporter, reporter_beside_json, show_json, show_table
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from medallion.quarantined import State
 
 app = typer.Typer(name="quarantine", no_args_is_help=True, help="Rows that broke an error rule: look at them, judge them again.")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Run = Annotated[str | None, typer.Option("--run", help="What this run put aside; of a failed run, on its kept branch.")]
 At = Annotated[str | None, typer.Option("--at", help="A branch, a hash on main, or a run; else main.")]
 Dataset = Annotated[str, typer.Argument(help="As in silver.operations.flights.")]

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from medallion.commands.options import Json
 from medallion.settings import load
 from medallion.terminal import console, show_json, show_table
 
 app = typer.Typer(name="sandbox", no_args_is_help=True, help="Branches to try things out on, which never merge.")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Name = Annotated[str, typer.Argument(help="The sandbox's name, as in 'delay-model'.")]
 _COLUMNS = ("name", "forked_from", "forked_at", "created_at", "commits")
 

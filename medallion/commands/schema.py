@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
+from medallion.commands.options import Json
 from medallion.settings import load
 from medallion.terminal import show_json, show_table
 
 app = typer.Typer()
 schemas = typer.Typer(no_args_is_help=True, help="Schemas: their versions, and how these differ.")
 app.add_typer(schemas, name="schema")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Dataset = Annotated[str, typer.Argument(help="A dataset, e.g. silver.operations.flights.")]
 
 

@@ -73,7 +73,7 @@ def _of_file(table: StaticTable, file: DataFile) -> list[Delivered]:
         low, high = (file.lower_bounds or {}).get(field.field_id), (file.upper_bounds or {}).get(field.field_id)
         if low is None or low != high:  # several deliveries in one file, as compaction makes them
             return _of_rows(table, file)
-        values.append(from_bytes(field.field_type, low))  # type: ignore[arg-type]
+        values.append(from_bytes(field.field_type, low))  # type: ignore[arg-type]  # texts and a date, so primitive
     logical, delivery, uri, sha256 = values
     return [Delivered(_date(logical), str(delivery), str(uri), str(sha256), file.record_count)]
 

@@ -210,8 +210,9 @@ def added(s3: S3, content: Content) -> Files:
     good: list[DataFile] = []
     broken: list[DataFile] = []
     with reaching(s3, table.location()):
-        for manifest in snapshot.manifests(table.io) if snapshot else ():
-            if manifest.content != ManifestContent.DATA or manifest.added_snapshot_id != snapshot.snapshot_id:  # type: ignore[union-attr]
+        own = [m for m in snapshot.manifests(table.io) if m.added_snapshot_id == snapshot.snapshot_id] if snapshot else []
+        for manifest in own:
+            if manifest.content != ManifestContent.DATA:
                 continue
             for entry in manifest.fetch_manifest_entry(table.io):
                 if entry.status == ManifestEntryStatus.ADDED:

@@ -147,11 +147,11 @@ class _Reader(RuleReader):
         keyed = sorted((item.primaryKeyPosition or 1, str(item.name)) for item in table.properties or [] if item.primaryKey)
         retention = next((p.value for p in odcs.slaProperties or [] if p.property == "retention"), None)
         team = odcs.team if isinstance(odcs.team, list) else (odcs.team.members or [] if odcs.team else [])
+        key = [name for _, name in keyed]
         materialisation, delivery, layout = Materialisation("full"), None, Layout()
         if layer in LAYERS:  # else nobody knows which of them it has
             with self.going_on():
                 told = custom.get("materialisation")
-                key = [name for _, name in keyed]
                 materialisation = materialisation_of.read(told, layer, names, columns, key, rules, self)
             with self.going_on():
                 delivery = delivery_of.read(custom.get("delivery"), self) if layer == "bronze" else None
@@ -170,7 +170,6 @@ class _Reader(RuleReader):
             anomalies = anomalies_of.read(custom.get("anomalies"), daily, self.refuse)
         deduplicate = Deduplication()
         with self.going_on():
-            key = [name for _, name in keyed]
             by = materialisation.latest_by
             deduplicate = deduplicate_of.read(custom.get("deduplicate"), str(layer), columns, key, self.refuse, by)
         if self.found:
@@ -185,7 +184,7 @@ class _Reader(RuleReader):
             owner=next((str(member.username) for member in team if member.role == "owner"), ""),
             description=(odcs.description.purpose or "" if odcs.description else "").strip(),
             columns=tuple(columns),
-            key=tuple(name for _, name in keyed),
+            key=tuple(key),
             rules=rules,
             materialisation=materialisation,
             delivery=delivery,

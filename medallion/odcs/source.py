@@ -53,7 +53,7 @@ def of_file(path: Path) -> Origin:
         raise InputError(f"{path} is no whole gzip file: {error}", hint="ask for the file again") from error
     names, records = _COLUMNS[kind](plain, path)
     delivery = {"format": kind} | ({"compression": "gzip"} if gzipped else {}) | ({"records": records} if records else {})
-    contract = _stub(path, names, str(kind), records)
+    contract = _for_readers(path, names, str(kind), records)
     arrival = formats.parse(contract, Delivered(date.min, "draft", str(path), ""), plain)
     rows = arrival.rows
     if arrival.malformed:
@@ -77,7 +77,7 @@ def of_table(settings: Settings, dataset: str) -> Origin:
     return Origin(f"the table {dataset}", name, domain, of, rows, delivery, typed=of != "bronze", of_table=True)
 
 
-def _stub(path: Path, names: list[str], kind: str, records: str) -> Contract:
+def _for_readers(path: Path, names: list[str], kind: str, records: str) -> Contract:
     """As much of a contract as the readers of sources need; of Parquet, they need the columns' types too."""
     format_ = next(one for one in ("csv", "json", "parquet") if one == kind)
     types = "string" if kind != "parquet" else "as it comes"

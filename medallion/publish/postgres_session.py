@@ -92,7 +92,7 @@ class Session:
             an object that is not there; ServiceUnavailable if it is refused.
         """
         try:
-            return self._connection.execute(statement, parameters, prepare=alone)  # type: ignore[arg-type]
+            return self._connection.execute(statement, parameters, prepare=alone)  # type: ignore[arg-type]  # it asks for literals
         except psycopg.Error as error:
             raise self.meaning(error, statement) from error
 

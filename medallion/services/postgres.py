@@ -128,7 +128,7 @@ def _initialise(folder: Path, programs: Path, account: tuple[int, int] | None, p
         os.chown(secret, *account)
     rights = {"user": account[0], "group": account[1], "extra_groups": []} if account else {}
     try:
-        done = subprocess.run(  # type: ignore[call-overload]
+        done = subprocess.run(  # type: ignore[call-overload]  # of rights that may be none
             [
                 str(programs / "initdb"), "--pgdata", str(new), "--username", "medallion", "--pwfile", str(secret),
                 "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale-provider", "builtin",

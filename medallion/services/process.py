@@ -102,7 +102,7 @@ def launch(
         rights = {"user": user[0], "group": user[1], "extra_groups": []}
     try:
         with record.open("wb") as out, log.open("ab") as err:
-            child = subprocess.Popen(  # type: ignore[call-overload]
+            child = subprocess.Popen(  # type: ignore[call-overload]  # of rights that may be none
                 ["/bin/sh", "-c", _LAUNCH, "launch", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,

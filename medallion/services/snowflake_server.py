@@ -130,7 +130,8 @@ def application(folder: str, user: str, password: str) -> ASGIApp:
     """fakesnow's application over the databases in `folder`, for one user."""
     warehouse = FakeSnow(db_path=folder)
     warehouse.duck_conn.execute("SET GLOBAL memory_limit = '1GB'")
-    setattr(server, "shared_fs", warehouse)  # noqa: B010 (mypy knows no attributes of it)
+    # by name, because types are declared for none of these (B010 would have them assigned)
+    setattr(server, "shared_fs", warehouse)  # noqa: B010
     warehouse.results_cache = Results()
     setattr(fakesnow.arrow, "timestamp_to_sf_struct", _timestamps_with_nulls)  # noqa: B010
     setattr(FakeSnowflakeCursor, "execute", _execute_with_conflicts)  # noqa: B010

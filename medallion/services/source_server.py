@@ -54,7 +54,8 @@ class _Http(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind, without asking a name server what this machine is called."""
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        host, port = self.server_address[:2]
+        self.server_name, self.server_port = str(host), port
 
 
 class Weather(BaseHTTPRequestHandler):

@@ -103,7 +103,7 @@ class State:
     def save(self) -> None:
         """Write the file anew, whole or not at all."""
         with self._writing:
-            content = {
+            content = {  # copies, as other servers start meanwhile and enter themselves
                 "settings": self.settings(),
                 "home": str(self.home),
                 "ports": self.ports.copy(),

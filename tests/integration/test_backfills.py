@@ -139,7 +139,7 @@ def _stop(pipe: Connection, backfill: Backfill, point: str) -> None:
 
     rebasing_now = rebase.rebase
     pipeline.merge, rebase.rebase = later, begun
-    Nessie.delete_branch, Nessie.commit = deleting, committing  # type: ignore[method-assign]
+    Nessie.delete_branch, Nessie.commit = deleting, committing
     with backfill.written_by_pyiceberg():
         backfill.run(D1)
 

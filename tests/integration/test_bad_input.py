@@ -146,7 +146,7 @@ def test_a_transform_whose_columns_are_not_the_contract_s_is_named(shop: Shop) -
     transform = shop.domains.transforms[SILVER]
     original = transform.function
 
-    def other(bronze_orders):  # type: ignore[no-untyped-def]
+    def other(bronze_orders):
         made = original(bronze_orders)
         return made.withColumnRenamed("customer", "client").withColumn("amount", made["amount"].cast("double"))
 

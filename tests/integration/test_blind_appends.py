@@ -18,28 +18,19 @@ from medallion.lakehouse.table import io_properties
 from medallion.settings import Settings
 from tests.meeting_runs import QUALITY_OF_ALL, MeetingShop
 from tests.small_domain import HEADER, Document
-from tests.toy_domains import QUICK, quick
+
+pytest_plugins = ["tests.quick_sessions"]
 
 D0, D1, D2, D3 = (date(2024, 5, day) for day in (1, 2, 3, 4))
 MakeShop = Callable[..., MeetingShop]
 
 
-@pytest.fixture(scope="module")
-def settings(stack: Settings) -> Iterator[Settings]:
-    """The session of this process is shared with other tests: its options are put back."""
-    settings = quick(stack)
-    yield settings
-    spark = session.start(stack)
-    for option in QUICK:
-        spark.conf.unset(option)
-
-
 @pytest.fixture
-def make_shop(settings: Settings, tmp_path: Path) -> Iterator[MakeShop]:
+def make_shop(quick_settings: Settings, tmp_path: Path) -> Iterator[MakeShop]:
     shops: list[MeetingShop] = []
 
     def make(repeats: str = "file", damage: Callable[[dict[str, Document]], None] = lambda _: None) -> MeetingShop:
-        shops.append(MeetingShop(settings, tmp_path, repeats, damage))
+        shops.append(MeetingShop(quick_settings, tmp_path, repeats, damage))
         return shops[-1]
 
     yield make
@@ -48,7 +39,7 @@ def make_shop(settings: Settings, tmp_path: Path) -> Iterator[MakeShop]:
 
 
 def test_both_land_and_no_data_file_is_written_twice(
-    make_shop: MakeShop, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    make_shop: MakeShop, quick_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = make_shop("history")
     shop.deliver(D0, "1,ann,1.50,", "2,bob,-1,", "3,cid,1,", "4,dee,1,")  # one of four goes to quarantine
@@ -71,7 +62,7 @@ def test_both_land_and_no_data_file_is_written_twice(
         (D0, 1), (D1, 1), (D2, 1)
     ]  # fmt: skip
     _check_history(shop)
-    _check_readers(shop, settings)
+    _check_readers(shop, quick_settings)
     commits = list(shop.lake.nessie.log(shop.lake.nessie.reference(MAIN), limit=2))
     assert [commit.properties[RUN_PROPERTY] for commit in commits] == [outcome.run_id, other.run_id]
     # the tables can be gone on with, and what was made is known
@@ -190,12 +181,12 @@ def test_what_is_no_blind_append_is_run_again(
 
 
 def test_a_run_that_others_outrun_in_every_attempt_gives_up_and_leaves_nothing(
-    make_shop: MakeShop, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    make_shop: MakeShop, quick_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = make_shop()
     shop.deliver(D1, "5,eve,10,", "6,fay,10,")
     shop.meet(monkeypatch, lambda: _by_hand(shop), lambda: _by_hand(shop))
-    once = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 1})})
+    once = quick_settings.model_copy(update={"runs": quick_settings.runs.model_copy(update={"conflict_retries": 1})})
     before = {reference.name for reference in shop.lake.nessie.references()}
 
     with pytest.raises(ConflictError, match=rf"silver\.{shop.name}\.orders.* changed on main in each of 2 attempts") as given_up:

@@ -23,7 +23,7 @@ from tests.small_domain import csv
 pytest_plugins = ["tests.shop"]
 
 MERGED, PARTS, GIVEN_UP, NOTHING, REFUSED, OUTRUN, QUICKER, MADE = (f"2020-06-0{n}" for n in range(1, 9))
-COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)  # type: ignore[union-attr]
+COMMANDS = sorted(command.name or command.callback.__name__ for command in cli.app.registered_commands)
 PRINTED: list[str] = []
 """Everything that any command printed in this module."""
 

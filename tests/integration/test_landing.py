@@ -30,7 +30,7 @@ class Shelf:
     store: Store
 
     def land(self, day: date, **how: object) -> list[tuple[str, str]]:
-        return [(file.dataset, file.state) for file in landing.land(self.settings, day, **how)]  # type: ignore[arg-type]
+        return [(file.dataset, file.state) for file in landing.land(self.settings, day, **how)]
 
     def versions(self) -> list[Object]:
         return [each for bucket in ("bronze-raw-data", "bronze-batch") for each in self.store.versions(bucket, self.prefix)]

@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from medallion import pipeline, session
+from medallion import pipeline
 from medallion.errors import InputError
 from medallion.lakehouse.nessie import MAIN
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
 from medallion.settings import Settings
-from tests.toy_domains import QUICK, deliver, quick, readings
+from tests.toy_domains import deliver, readings
+
+pytest_plugins = ["tests.quick_sessions"]
 
 D1, D2, D3 = date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)
 DAYS: dict[date, list[str]] = {
@@ -69,19 +71,9 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"record": _plain(json.loads(row["record"]))} if "record" in row else row
 
 
-@pytest.fixture(scope="module")
-def settings(stack: Settings) -> Iterator[Settings]:
-    """The session of this process is shared with other tests: its options are put back."""
-    settings = quick(stack)
-    yield settings
-    spark = session.start(stack)
-    for option in QUICK:
-        spark.conf.unset(option)
-
-
 @pytest.fixture
-def diary(settings: Settings, tmp_path: Path) -> Iterator[Diary]:
-    diary = Diary(settings, tmp_path)
+def diary(quick_settings: Settings, tmp_path: Path) -> Iterator[Diary]:
+    diary = Diary(quick_settings, tmp_path)
     with diary.lake:
         yield diary
 
@@ -96,8 +88,8 @@ class Kept:
 
 
 @pytest.fixture(scope="module")
-def kept(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    diary = Diary(settings, tmp_path_factory.mktemp("in_order"))
+def kept(quick_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    diary = Diary(quick_settings, tmp_path_factory.mktemp("in_order"))
     with diary.lake:
         diary.sites(D1, SITES)
         outcomes = []
@@ -123,9 +115,9 @@ def test_a_run_names_what_it_only_looked_at_too(kept: Kept) -> None:
 
 
 @pytest.fixture(scope="module")
-def corrected_in_order(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def corrected_in_order(quick_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """The tables when only the right files ever came, in order: the second day's, and new sites on the third."""
-    diary = Diary(settings, tmp_path_factory.mktemp("corrected_in_order"))
+    diary = Diary(quick_settings, tmp_path_factory.mktemp("corrected_in_order"))
     with diary.lake:
         diary.sites(D1, SITES)
         for day in (D1, D2, D3):

@@ -51,7 +51,7 @@ def _work(pipe: Connection, settings: Settings, mine: Contract, point: str) -> N
         _stay(pipe, body["commitMeta"]["properties"]["medallion.run"])
         return done
 
-    Nessie.commit = stopping  # type: ignore[method-assign]
+    Nessie.commit = stopping
     with ProtocolRuns(settings) as runs:
         if point == "open":
             _stay(pipe, open_run(runs.nessie, runs.journal, "test", None).id)

@@ -175,7 +175,7 @@ def keep_table(own: Own) -> Callable[[], bool]:
         with own.warehouse() as connection:
             cursor = connection.cursor()
             assert cursor is not None
-            return cursor.execute("SELECT answer FROM kept").fetchall() == [(42,)]  # type: ignore[union-attr]
+            return cursor.execute("SELECT answer FROM kept").fetchall() == [(42,)]
 
     return there
 
@@ -231,7 +231,7 @@ def test_conflicting_transactions_are_told_apart_from_failures(own: Own) -> None
         assert caught.value.errno == 625
         one.execute("COMMIT")
         other.execute("UPDATE head SET id = id + 10")
-        assert one.execute("SELECT id FROM head").fetchall() == [(12,)]  # type: ignore[union-attr]
+        assert one.execute("SELECT id FROM head").fetchall() == [(12,)]
 
 
 def test_a_fixed_port_that_is_taken(own: Own) -> None:

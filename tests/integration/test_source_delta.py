@@ -98,7 +98,7 @@ def test_what_a_failed_run_fetched_is_used_and_nothing_comes_twice(port: Port, h
     early = port.lying("sales")[-1]
     held.add(("8", "ham"))
     late = Late(port.lake.store, hidden=early)
-    fetch(late, sources, contract, day, port.held("sales"), port.lake.spark)  # type: ignore[arg-type]
+    fetch(late, sources, contract, day, port.held("sales"), port.lake.spark)
     names = [uri.partition("?")[0].rpartition("/")[2] for uri in port.lying("sales")[-2:]]
     assert names == [f"versions-{first}-{first}.parquet", f"versions-{first}-{first + 1}.parquet"]
     lying = port.lying("sales")

@@ -30,7 +30,7 @@ def rows_of(package: str, name: str) -> list[dict[str, str]]:
 
 
 def ask(source: Source, path: str, **how: object) -> httpx.Response:
-    return httpx.get(f"{source.url}{path}", **({"auth": secret(source), "trust_env": False} | how))  # type: ignore[arg-type]
+    return httpx.get(f"{source.url}{path}", **({"auth": secret(source), "trust_env": False} | how))
 
 
 def test_weather_of_a_day_has_the_digits_of_the_file(stack: Settings) -> None:

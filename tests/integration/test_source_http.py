@@ -189,7 +189,7 @@ def test_a_failed_run_s_delivery_is_used_by_the_next(port: Port, serve: Callable
     day = next(DAYS)
     data = document("7")
     serve(Reply(200, data))
-    port.lake.spark = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    port.lake.spark = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         port.run("readings", day)
     del port.lake.spark
@@ -205,9 +205,9 @@ def test_a_new_kind_is_a_module_and_one_line(port: Port, monkeypatch: pytest.Mon
         yield asking.Parcel("card.json", document("9"), "application/json", f"{asked.source.url}/{asked.path('')}")
 
     module = ModuleType("a_module_of_postcards")
-    module.fetch = fetch_cards  # type: ignore[attr-defined]
+    module.fetch = fetch_cards
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(kinds.KINDS, "postcard", kinds.Kind(module.__name__, address="street"))  # type: ignore[arg-type]
+    monkeypatch.setitem(kinds.KINDS, "postcard", kinds.Kind(module.__name__, address="street"))
 
     def read(value: dict[str, object]) -> tuple[Delivery, list[str]]:
         problems = Problems(Path("cards.odcs.yaml"), yaml_lines.read("{}"))

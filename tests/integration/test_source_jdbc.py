@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[MedallionError], int, str]] = {
 def test_what_cannot_be_had_or_read_changes_nothing(port: Port, registry: psycopg.Connection, case: str) -> None:
     damage, how, kind, code, told = WRONG[case]
     for statement in damage.split(";"):
-        registry.execute(statement)  # type: ignore[arg-type]
+        registry.execute(statement)
     uri = point(port, **how)
     try:
         refused = port.refused("ships", next(DAYS))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medallion import pipeline, session
+from medallion import pipeline
 from medallion.contract import LAYERS, Layer
 from medallion.errors import MedallionError
 from medallion.lakehouse.branch import Branch
@@ -22,7 +22,9 @@ from medallion.lakehouse.nessie import MAIN, Content
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
 from medallion.settings import Settings
-from tests.toy_domains import QUICK, changes, deliver, quick
+from tests.toy_domains import changes, deliver
+
+pytest_plugins = ["tests.quick_sessions"]
 
 D1, D2, D3 = date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 1)
 DAYS = {
@@ -78,19 +80,9 @@ class Customers:
         return sorted((row["_logical_date"], row["_source_row"]) for row in rows)
 
 
-@pytest.fixture(scope="module")
-def settings(stack: Settings) -> Iterator[Settings]:
-    """The session of this process is shared with other tests: its options are put back."""
-    settings = quick(stack)
-    yield settings
-    spark = session.start(stack)
-    for option in QUICK:
-        spark.conf.unset(option)
-
-
 @pytest.fixture
-def customers(settings: Settings, tmp_path: Path) -> Iterator[Customers]:
-    customers = Customers(settings, tmp_path)
+def customers(quick_settings: Settings, tmp_path: Path) -> Iterator[Customers]:
+    customers = Customers(quick_settings, tmp_path)
     with customers.lake:
         yield customers
 
@@ -128,10 +120,10 @@ def test_days_late_twice_and_corrected(customers: Customers) -> None:
     assert customers.aside() == [(D2, 1), (D3, 5)]
 
 
-def test_days_in_order_judged_as_many_rows_are(settings: Settings, tmp_path: Path) -> None:
+def test_days_in_order_judged_as_many_rows_are(quick_settings: Settings, tmp_path: Path) -> None:
     """As in the order of the test above, but for rows of one instant. A new day's bad row takes away an older good one."""
-    spark = settings.spark.model_copy(update={"small_rows": 0})
-    customers = Customers(settings.model_copy(update={"spark": spark}), tmp_path)
+    spark = quick_settings.spark.model_copy(update={"small_rows": 0})
+    customers = Customers(quick_settings.model_copy(update={"spark": spark}), tmp_path)
     with customers.lake:
         for day in DAYS:
             customers.deliver(day)
@@ -175,20 +167,20 @@ def test_clean_days_are_merged_and_meet(customers: Customers, monkeypatch: pytes
     assert customers.rows("gold.{}.cities") == [("Basel", 1), ("Berlin", 1), ("Celle", 1), ("Genoa", 1)]
 
 
-def test_marks_of_deleted_rows_are_compacted_and_changed_code_makes_all_of_it_again(settings: Settings, tmp_path: Path) -> None:
-    customers = Customers(settings, tmp_path, compactAbove=2)
+def test_marks_of_deleted_rows_are_compacted_and_changed_code_makes_it_again(quick_settings: Settings, tmp_path: Path) -> None:
+    customers = Customers(quick_settings, tmp_path, compactAbove=2)
     with customers.lake:
         customers.deliver(D1, ["1,Aachen,10", "2,Bern,30"])
         assert [w["files_compacted"] for w in customers.run(D1).writes if w["dataset"] == customers.latest] == [0]
         customers.deliver(D2, ["1,Berlin,20", "3,Chur,20"])
         written = [w["files_compacted"] for w in customers.run(D2).writes if w["dataset"] == customers.latest]
-        table = open_static(settings.s3, customers.content(customers.latest))
+        table = open_static(quick_settings.s3, customers.content(customers.latest))
         (left,) = table.scan().plan_files()
         assert (written, left.file.record_count, left.delete_files) == ([2], 3, set()), "of two files one had a mark"
 
     path = tmp_path / customers.name / "silver.py"
     path.write_text(path.read_text("utf-8").replace('"city", ', 'F.upper("city").alias("city"), '), "utf-8")
-    customers.lake = Lake(settings, customers.toys.load(settings))
+    customers.lake = Lake(quick_settings, customers.toys.load(quick_settings))
     with customers.lake:
         told = customers.wrote(customers.run(D2))
         assert customers.cities() == {1: "BERLIN", 2: "BERN", 3: "CHUR"}
@@ -208,13 +200,13 @@ def test_figures_that_do_not_fit_together_fail_the_run(customers: Customers, mon
     assert customers.content(customers.latest) == before
 
 
-def test_a_transform_that_makes_more_of_a_date_beside_others_is_refused(settings: Settings, tmp_path: Path) -> None:
-    customers = Customers(settings, tmp_path)
+def test_a_transform_that_makes_more_of_a_date_beside_others_is_refused(quick_settings: Settings, tmp_path: Path) -> None:
+    customers = Customers(quick_settings, tmp_path)
     path = tmp_path / customers.name / "silver.py"
     counted = 'bronze_changes.crossJoin(bronze_changes.agg(F.count("*").alias("_n")))'
     of_many = f"""{counted}.withColumn("city", F.expr("if(_n > 2, city, 'nowhere')")).select("""
     path.write_text(path.read_text("utf-8").replace("bronze_changes.select(", of_many, 1), "utf-8")
-    customers.lake = Lake(settings, customers.toys.load(settings))
+    customers.lake = Lake(quick_settings, customers.toys.load(quick_settings))
     with customers.lake:
         customers.deliver(D1, ["1,Aachen,10", "2,Bern,30", "3,Chur,5"])
         customers.run(D1)

@@ -19,7 +19,7 @@ from tests.rule_values import COLUMNS, VALUES, contract, frame, properties
 
 
 def rule(metric: str, column: str | None = None, runs: int = 3, within: float = 0.5) -> Rule:
-    return Rule("usual", "warning", 0, "as usual", change=Change(metric, column, runs, within))  # type: ignore[arg-type]
+    return Rule("usual", "warning", 0, "as usual", change=Change(metric, column, runs, within))
 
 
 def rows(*counts: int) -> list[dict[str, Any]]:

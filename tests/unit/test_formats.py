@@ -26,7 +26,7 @@ URI = "s3://bronze-batch/airlines"
 def as_(format_: str, columns: dict[str, str] | None = None, **delivery: Any) -> Contract:
     """The contract of airlines, handed over in another way."""
     assert AIRLINES.delivery
-    changed = dataclasses.replace(AIRLINES.delivery, format=format_, **delivery)  # type: ignore[arg-type]
+    changed = dataclasses.replace(AIRLINES.delivery, format=format_, **delivery)
     own = AIRLINES.columns if columns is None else tuple(Column(n, t, False, "", False) for n, t in columns.items())
     return dataclasses.replace(AIRLINES, delivery=changed, columns=own)
 

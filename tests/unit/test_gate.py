@@ -46,12 +46,12 @@ def run(spark: SparkSession, of: Contract, rows: list[tuple], kept: Kept | None 
 
     def write(frame: DataFrame) -> int:
         keep("written", frame)
-        kept["frame"] = frame  # type: ignore[assignment]
+        kept["frame"] = frame
         return len(kept["written"])
 
     return judge.judge(
-        frame, of, "run-1", DAY, write=write, quarantine=lambda bad: keep("quarantine", bad), written=lambda: kept["frame"],  # type: ignore[arg-type,return-value]
-        table=lambda: kept["frame"].union(kept.get("earlier", kept["frame"].limit(0))),  # type: ignore[attr-defined]
+        frame, of, "run-1", DAY, write=write, quarantine=lambda bad: keep("quarantine", bad), written=lambda: kept["frame"],
+        table=lambda: kept["frame"].union(kept.get("earlier", kept["frame"].limit(0))),
     )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def test_a_bound_counts_what_was_written(rows: tuple[float, float], passed: bool
 def test_a_rule_of_the_table_looks_at_rows_of_earlier_writes_too(spark: SparkSession) -> None:
     few = Rule("few", "error", 0, "", rows=(0, 2))
     of_all = [dataclasses.replace(each, name=f"{each.name}_of_all", scope="table") for each in (UNIQUE, few)]
-    earlier: Kept = {"earlier": spark.createDataFrame([(2, 1, "x")], "id bigint, amount int, email string")}  # type: ignore[dict-item]
+    earlier: Kept = {"earlier": spark.createDataFrame([(2, 1, "x")], "id bigint, amount int, email string")}
     judged = run(spark, contract(POSITIVE, UNIQUE, few, *of_all), [(1, 1), (2, 1)], earlier)
     assert {v.rule: (v.bad, v.judged) for v in judged.verdicts} == {
         "positive": (0, 2), "key_unique": (0, 2), "few": (0, 2), "key_unique_of_all": (1, 3), "few_of_all": (1, 3)

@@ -140,7 +140,7 @@ UNITED, DELTA = b"carrier,name\nUA,United\n", b"carrier,name\nDL,Delta\n"
 
 
 def look(shelf: Shelf, held: list[Delivered] | None = None, on: date = DAY) -> Found:
-    return discover(shelf, AIRLINES, on, held or [])  # type: ignore[arg-type]
+    return discover(shelf, AIRLINES, on, held or [])
 
 
 def held(found: Found) -> list[Delivered]:
@@ -222,7 +222,7 @@ def test_a_daily_delivery_must_be_of_its_day() -> None:
     shelf = Shelf()
     shelf.put(b"", DAY - timedelta(days=1), "flights.csv", "flights")
     with pytest.raises(InputError) as refused:
-        discover(shelf, FLIGHTS, DAY, [])  # type: ignore[arg-type]
+        discover(shelf, FLIGHTS, DAY, [])
     assert refused.value.exit_code == 6
     assert "bronze.operations.flights: no delivery for 2013-01-05" in refused.value.message
     assert "s3://bronze-raw-data/domain=operations/flights/year=2013/month=01/day=05/" in refused.value.message
@@ -231,7 +231,7 @@ def test_a_daily_delivery_must_be_of_its_day() -> None:
 def test_a_delivery_that_a_source_gave_is_asked_for_again_and_delivered_by_nobody() -> None:
     for contract in (CONTRACTS["bronze.operations.weather"], CONTRACTS["bronze.operations.planes"]):
         with pytest.raises(InputError, match=rf"{contract.dataset}: no delivery") as refused:
-            discover(Shelf(), contract, DAY, [])  # type: ignore[arg-type]
+            discover(Shelf(), contract, DAY, [])
         hint = refused.value.hint or ""
         assert f"`medallion run --date {DAY} --dataset {contract.dataset} --refetch`" in hint
         assert "medallion deliver" not in hint

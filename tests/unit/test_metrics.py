@@ -27,8 +27,8 @@ def file(rows: int, low: dict[int, object], high: dict[int, object], nulls: dict
     types = {field.field_id: field.field_type for field in SCHEMA.fields}
     return DataFile.from_args(
         file_path="x", record_count=rows, file_size_in_bytes=10, null_value_counts=nulls, nan_value_counts={2: nan},
-        lower_bounds={i: to_bytes(types[i], v) for i, v in low.items()},  # type: ignore[arg-type]
-        upper_bounds={i: to_bytes(types[i], v) for i, v in high.items()},  # type: ignore[arg-type]
+        lower_bounds={i: to_bytes(types[i], v) for i, v in low.items()},
+        upper_bounds={i: to_bytes(types[i], v) for i, v in high.items()},
     )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_only_in_the_blizzard_did_many_flights_have_no_aircraft(year: DataFrame)
     (rule,) = [rule for rule in contract.table_rules if rule.measure]
     days = {}
     for month, day in ((2, 8), (2, 9), (5, 23)):
-        (days[month, day],) = verdicts_over([rule], contract, lambda m=month, d=day: year.filter(f"month = {m} AND day = {d}"))  # type: ignore[misc]
+        (days[month, day],) = verdicts_over([rule], contract, lambda m=month, d=day: year.filter(f"month = {m} AND day = {d}"))
     assert {day: (v.bad, v.judged, v.passed) for day, v in days.items()} == {
         (2, 8): (161, 930, False), (2, 9): (168, 684, False), (5, 23): (0, 988, True)
     }  # fmt: skip

@@ -180,6 +180,6 @@ def test_a_value_is_as_old_as_it_is_at_the_end_of_the_logical_date(
 def test_nothing_at_all_is_not_fresh(spark: SparkSession, tmp_path: Path) -> None:
     of, rule = contract(tmp_path, properties()), Rule("fresh", "error", 0, "", fresh=Freshness("day", 86400, "1 d"))
     for rows in ([], [{"day": None}]):
-        (found,) = verdicts_over([rule], of, lambda rows=rows: frame(spark, rows), as_of=date(2013, 1, 1))  # type: ignore[misc]
+        (found,) = verdicts_over([rule], of, lambda rows=rows: frame(spark, rows), as_of=date(2013, 1, 1))
         assert not found.passed
         assert json.loads(found.samples[0])["newest"] is None
