@@ -93,6 +93,10 @@ def _counts(counted: dict[str, int]) -> str | None:
     return ", ".join(f"{n} {name}" for name, n in counted.items() if n) or None
 
 
+def _place(write: dict[str, Any]) -> dict[str, Any]:
+    return {"dataset": write["dataset"], "logical_date": write["logical_date"]}
+
+
 def _version(content: Content) -> tuple[Any, ...]:
     """What rows and columns depend on. Metadata files differ for less, as on a new sandbox."""
     return content["snapshotId"], content["schemaId"], content["specId"], content["sortOrderId"]
@@ -126,6 +130,10 @@ def tell(found: dict[str, Any]) -> None:
     show_table(read, ("dataset", "snapshot", "at"), "read")
     columns = ("dataset", "logical_date", "reason", "rows_in", "rows_out", "quarantined", "dropped", "warned", "score", "seconds")
     show_table([w | {"dropped": _counts(w.get("dropped", {}))} for w in found["writes"]], columns, "wrote")
+    if upserted := [_place(w) | w["upserted"] for w in found["writes"] if w.get("upserted")]:
+        kinds = ("way", "inserted", "updated", "withdrawn", "restored", "rows")
+        seen = [name for name in kinds if any(name in one for one in upserted)]
+        show_table(upserted, ("dataset", "logical_date", *seen), "changed in upserted tables")
     if similar := [{"dataset": w["dataset"]} | s for w in found["writes"] for s in w.get("similar", ())]:
         rows = [s | {"names": _counts(s["names"])} for s in similar]
         show_table(rows, ("dataset", "column", "canonical", "names", "score"), "names that may be one")

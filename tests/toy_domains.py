@@ -121,6 +121,21 @@ def changes(folder: Path, domain: str, layout: Mapping[str, Any] | None = None) 
     return Toys((str(folder / domain),))
 
 
+def stays(folder: Path, domain: str, kind: Mapping[str, Any], deduplicate: Mapping[str, Any]) -> Toys:
+    """One domain: stays of guests, by house and number, with rules of all kinds. `silver.<domain>.latest` is made as
+    `kind` says; `in_all` is the same, made whole. A stay's region has to stand among `regions`; no room (a city and a
+    region) is taken twice in all of the table; rows that do not parse or lack a key go to quarantine."""
+    _write(folder / domain, "silver", _STAYS_SILVER)
+    columns = {"house": "string", "number": "int", "city": "string", "region": "string", "at": "int"}
+    _contract(folder, "bronze", domain, "stays", dict.fromkeys(columns, "string"), expected="daily")
+    _contract(folder, "bronze", domain, "regions", {"region": "string"}, expected="initial")
+    _contract(folder, "silver", domain, "regions", {"region": "string"}, key=("region",), kind={"kind": "full"})
+    whole: tuple[dict[str, Any], dict[str, Any]] = {"kind": "full"}, {"latestBy": "at", "exact": True}
+    for name, (made, once), strict in (("latest", (kind, deduplicate), "error"), ("in_all", whole, "warning")):
+        _contract(folder, "silver", domain, name, columns, key=("house", "number"), kind=made, deduplicate=once, strict=strict)
+    return Toys((str(folder / domain),))
+
+
 def _counts() -> str:
     return (
         "def counts(bronze_counts: DataFrame) -> DataFrame:\n"
@@ -181,6 +196,22 @@ _CHANGES_SILVER = f"""def latest(bronze_changes: DataFrame) -> DataFrame:
 def in_all(bronze_changes: DataFrame) -> DataFrame:
     return latest(bronze_changes)
 """
+_STAYS_SILVER = f"""def latest(bronze_stays: DataFrame) -> DataFrame:
+    at = F.col("at").try_cast("int")
+    return bronze_stays.select(
+        F.nullif("house", F.lit("")).alias("house"), F.col("number").try_cast("int").alias("number"),
+        "city", "region", at.alias("at"),
+        {_LINEAGE}, F.when(at.isNull() & (F.col("at") != ""), "at").alias("_unparsed"),
+    )
+
+
+def in_all(bronze_stays: DataFrame) -> DataFrame:
+    return latest(bronze_stays)
+
+
+def regions(bronze_regions: DataFrame) -> DataFrame:
+    return bronze_regions.select("region", {_LINEAGE}, F.lit(None).cast("string").alias("_unparsed"))
+"""
 _CHANGES_GOLD = """def cities(latest: DataFrame) -> DataFrame:
     return latest.groupBy("city").agg(F.count("*").alias("people"))
 """
@@ -204,8 +235,10 @@ def _contract(
     bad: Mapping[str, str] | None = None,
     deduplicate: Mapping[str, Any] | None = None,
     layout: Mapping[str, Any] | None = None,
+    strict: str = "",
 ) -> None:
-    """Write a contract. `bad` are rules by name: what a bad row looks like; nine rows of ten may be bad."""
+    """Write a contract. `bad` are rules by name: what a bad row looks like; nine rows of ten may be bad.
+    `strict`: with the rules of `stays`, and how severe that on the whole table is."""
     custom: dict[str, Any] = {"layer": layer, "zone": _ZONES[layer]}
     if kind:
         custom["materialisation"] = dict(kind)
@@ -235,4 +268,20 @@ def _contract(
             ],
         }],
     }  # fmt: skip
+    if strict:
+        _be_strict(document["schema"][0], strict)
     (folder / domain / f"{layer}.{name}.odcs.yaml").write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
+
+
+def _be_strict(table: dict[str, Any], severity: str) -> None:
+    tolerance = [{"property": "tolerance", "value": 0.9}]
+    table["customProperties"] = [{"property": "parseTolerance", "value": 0.9}]
+    for column in table["properties"]:
+        if column.get("primaryKey"):
+            column["customProperties"] = tolerance
+        if column["name"] == "region":
+            column["relationships"] = [{"to": "regions.region", "customProperties": tolerance}]
+    table["quality"] = [{
+        "name": "no_room_twice", "metric": "duplicateValues", "mustBe": 0, "arguments": {"properties": ["city", "region"]},
+        "severity": severity, "customProperties": [{"property": "scope", "value": "table"}],
+    }]  # fmt: skip

@@ -95,7 +95,7 @@ def _date(value: object) -> date:
 
 
 def made(s3: S3, content: Content) -> dict[date | None, Made]:
-    """How each date of a silver or gold table was made last, as far as its snapshots remember."""
+    """How each date of a silver or gold table was made last, as far as its snapshots remember; the last one made is last."""
     if content["snapshotId"] in (-1, None):
         return {}
     found: dict[date | None, Made] = {}
@@ -106,6 +106,7 @@ def made(s3: S3, content: Content) -> dict[date | None, Made]:
             continue
         text = summary.get(DATE_PROPERTY) or ""
         key = date.fromisoformat(text) if text else None
+        found.pop(key, None)
         found[key] = Made(str(summary.get(INPUTS_PROPERTY)), str(summary.get(CODE_PROPERTY)))
     return found
 

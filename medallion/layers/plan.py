@@ -142,10 +142,12 @@ class Plan:
     def _stale(self, dataset: str, when: date | None) -> bool:
         old, new = self.made(dataset).get(when), self._wanted(dataset, when)
         own = when in (None, self.logical_date)
+        upserted = self.domains.contracts[dataset].materialisation.kind == "upsert"
         if old is None:
-            return own
+            # what was made whole until now held the rows of all dates
+            return own or (upserted and next(reversed(self.made(dataset)), when) is None)
         # one key's row is chosen among those of all dates: they have to be of one code
-        own |= self.domains.contracts[dataset].materialisation.kind == "upsert"
+        own |= upserted
         return old.inputs != new.inputs or (own and old.code != new.code)
 
     def _wanted(self, dataset: str, when: date | None) -> Made:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -97,6 +99,25 @@ def merged(metrics: Mapping[str, Any], verdicts: Iterable[Verdict]) -> dict[str,
     for metric, of_columns in ((m, f) for verdict in verdicts for m, f in verdict.figures.items() if m != "rows"):
         found[metric] = found.get(metric, {}) | of_columns
     return found
+
+
+def again(
+    write: dict[str, Any], contract: Contract, previous: Callable[[date, int], Sequence[Mapping[str, Any]]], run_date: date | None
+) -> None:
+    """Put new verdicts of its rules on change into a write's entry of the story, from the figures that it has there.
+
+    Args:
+        previous: gives the figures of so many dates before one, newest last.
+        run_date: the logical date of the run, for a table that is made whole.
+    """
+    back, when = runs(contract), write["logical_date"] or run_date
+    if not back or when is None:
+        return
+    past, rules = previous(when, back), {rule.name: rule for rule in contract.rules if rule.change}
+    for i, old in enumerate(write["verdicts"]):
+        if rule := rules.get(old["rule"]):
+            now = verdict(rule, write["metrics"] | {"rows": old["judged"]}, past)
+            write["verdicts"][i] = replace(now, decided_by=old["decided_by"]).as_json()
 
 
 def _verdict(rule: Rule, rows: int, passed: bool, told: dict[str, Any], figures: Mapping[str, Any]) -> Verdict:

@@ -15,6 +15,7 @@ from medallion.errors import ConflictError, GateRefused
 from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN
 from medallion.lakehouse.table import io_properties
+from medallion.quality.gate import AS_USUAL
 from medallion.settings import Settings
 from tests.meeting_runs import QUALITY_OF_ALL, MeetingShop
 from tests.small_domain import HEADER, Document
@@ -221,17 +222,44 @@ def test_a_column_that_others_added_makes_it_run_again(make_shop: MakeShop, monk
     assert shop.select("SELECT order_id, note FROM bronze.{}.orders ORDER BY 1") == [("1", None), ("5", "early"), ("7", "late")]
 
 
-def test_a_rule_of_the_table_is_judged_again_and_refuses_what_breaks_only_together(
-    make_shop: MakeShop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = make_shop("file", lambda documents: documents["silver.orders.odcs.yaml"]["schema"][0].update(quality=[QUALITY_OF_ALL]))
+def _watched(documents: dict[str, Document]) -> None:
+    silver = documents["silver.orders.odcs.yaml"]
+    volume = {"change": "volume", "runs": 9, "within": 0.5}
+    change = {"name": "as_many_rows", "type": "custom", "engine": "medallion", "implementation": volume, "severity": "warning"}
+    silver["schema"][0]["quality"] = [QUALITY_OF_ALL, change]
+    silver["customProperties"].append({"property": "anomalies", "value": {"severity": "warning", "minimumHistory": 9}})
+
+
+def _remember(shop: MeetingShop) -> None:
+    """Eight dates of two rows each that others merged."""
+    journal, dataset = shop.lake.journal, f"silver.{shop.name}.orders"
+    for day in range(1, 9):
+        run_id, when = f"2024-04-{day:02}-pipeline-{shop.name}", date(2024, 4, day)
+        journal.open(run_id, "pipeline", when, f"run/{run_id}", shop.lake.nessie.reference(MAIN).hash, None)
+        written = {"dataset": dataset, "logical_date": when, "rows_in": 400, "metrics": {"rows": 400}, "verdicts": []}
+        journal.update(run_id, state="merged", story={"writes": [written]})
+        journal.release(run_id)
+
+
+def test_a_rule_of_the_table_and_those_on_the_past_are_judged_again(make_shop: MakeShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused for what breaks only together. Other runs also brought the past that there was too little of."""
+    shop = make_shop("file", _watched)
     shop.deliver(D1, "5,eve,10,", "6,fay,10,")
     shop.deliver(D2, "6,fay,99,", "7,gil,100,")
-    mains = []
-    shop.meet(monkeypatch, lambda: (shop.run(D2), mains.append(shop.lake.nessie.reference(MAIN))))
+    mains, silver = [], f"silver.{shop.name}.orders"
+
+    def meanwhile() -> None:
+        (waiting,) = [run for run in shop.lake.journal.runs(limit=3) if run["logical_date"] == D2]
+        written.append(waiting["story"]["writes"])
+        shop.run(D1)
+        _remember(shop)
+        mains.append(shop.lake.nessie.reference(MAIN))
+
+    written: list[list[dict]] = []
+    shop.meet(monkeypatch, meanwhile)
 
     with pytest.raises(GateRefused, match=r"never_sold_twice — 1 of 4 rows") as refused:
-        shop.run(D1)
+        shop.run(D2)
 
     assert '"order_id":6' in str(refused.value)
     assert [shop.lake.nessie.reference(MAIN)] == mains, "main is as the other left it"
@@ -240,3 +268,13 @@ def test_a_rule_of_the_table_is_judged_again_and_refuses_what_breaks_only_togeth
     steps = [step["name"] for step in shop.lake.journal.steps(row["run_id"])]
     assert steps[-4:] == ["rebase.branch", "rebase.commit", "rebase.rules", "gate"]
     assert shop.lake.nessie.reference(row["branch"]), "its branch is kept, sealed"
+    before, after = (
+        next(write for write in writes if write["dataset"] == silver) for writes in (written[0], row["story"]["writes"])
+    )
+    judged = {of["compared_with"]: {v["rule"]: v for v in of["verdicts"]} for of in (before, after)}
+    assert list(judged) == [0, 9]
+    assert "not judged" in judged[0]["as_many_rows"]["samples"][0]
+    assert AS_USUAL not in judged[0]
+    assert '"usual": 400.0, "by": 0.995' in judged[9]["as_many_rows"]["samples"][0]
+    assert "2 rows, usual for a Friday in May" in judged[9][AS_USUAL]["description"]
+    assert (before["score"], after["score"]) == (100.0, 40.5), "each of the three takes its part: 0.5, 0.9 and 0.9"

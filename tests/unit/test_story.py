@@ -26,3 +26,16 @@ def test_it_says_what_decided_the_rules(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr().out
     assert "rules (3; decided by figures 2, aggregate 1)" in told
     assert "looked_at" in told
+
+
+def test_it_says_what_an_upsert_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    found = story(verdict("a"))
+    tell(found)
+    assert "upserted" not in capsys.readouterr().out
+    dropped = {"exact_copy": 4, "older": 5}
+    found["writes"][0] |= {"dropped": dropped, "upserted": {"way": "merged", "inserted": 71, "updated": 0}}
+    tell(found)
+    told = capsys.readouterr().out
+    assert "4 exact_copy, 5 older" in " ".join(told.split())
+    assert all(word in told for word in ("upserted", "merged", "inserted", "71", "updated"))
+    assert "withdrawn" not in told
