@@ -25,6 +25,7 @@ from medallion.quality.metrics import measure
 from medallion.quality.near import variants
 from medallion.quality.references import flagged
 from medallion.quality.table_rules import Previous, table_verdicts
+from medallion.quality.verdict import of_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -61,7 +62,8 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
     replaces = None if upserted else task.date
     where = f.lit(True) if replaces is None else f.col(str(contract.partition_column)) == f.lit(replaces)
     later = tuple(rule for rule in contract.rules if upserted and not rule.on_rows and rule.scope == "table")
-    now = dataclasses.replace(contract, rules=tuple(rule for rule in contract.rules if rule not in later))
+    settled = once.settled()
+    now = dataclasses.replace(contract, rules=tuple(rule for rule in contract.rules if rule not in (*later, *settled)))
     with beside(branch, contract) if upserted else nullcontext(contract) as into:
 
         def written() -> DataFrame:
@@ -82,6 +84,7 @@ def make(branch: Branch, domains: Domains, plan: Plan, task: Task, run_id: str, 
             previous=previous,
         )
         dropped = once.dropped(judged)
+        judged.verdicts += [of_rows(rule, 0, judged.rows_out, decided_by="plan") for rule in settled]
         if not judged.quarantined:
             _clear_quarantine(branch, contract, task, quarantine_where, notes)
         kept, changes = judged.rows_out, {}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from medallion.contract import UNPARSED, Contract
+from medallion.contract import UNPARSED, Contract, Rule
 from medallion.errors import MedallionError
 from medallion.quality.verdict import Judged
 
@@ -48,6 +48,18 @@ class Deduplicated:
             self._marked = _marked(frame, contract)
             observed = self._marked.observe(self._observation, *_counters())
             self.frame = observed.filter(f.col(_DROPPED).isNull()).drop(_DROPPED)
+
+    def settled(self) -> tuple[Rule, ...]:
+        """The rules on a key that all good rows keep, because there is only the latest of each: where what does not parse
+        or lacks a part of the key is put aside."""
+        if self.contract.deduplicate.latest_by is None:
+            return ()
+        alone = {"parses", *(f"{name}_required" for name in self.contract.key)}
+        if not alone <= {rule.name for rule in self.contract.row_rules if rule.puts_aside}:
+            return ()
+        return tuple(
+            r for r in self.contract.table_rules if r.scope == "write" and r.unique and {*self.contract.key} <= {*r.unique}
+        )
 
     def dropped(self, judged: Judged) -> dict[str, int]:
         """How many rows were dropped, by reason; {} where the contract drops none.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medallion.contract import Contract, Rule
 from medallion.odcs.conditions import kind
 from medallion.quality import change
+from medallion.quality.distinct import distinct_by
 from medallion.quality.rules import showable
 from medallion.quality.verdict import SAMPLES, Verdict, of_rows
 from medallion.rule_kinds import Figure, Freshness
@@ -53,20 +54,6 @@ def _unique_already(rule: Rule, rows: int, frame: DataFrame | None) -> str | Non
     if rule.unique and rows <= 1:
         return "figures"
     return "plan" if rule.unique and frame is not None and distinct_by(frame, rule.unique) else None
-
-
-def distinct_by(frame: DataFrame, columns: Sequence[str]) -> bool:
-    """Whether a frame's plan says that no two of its rows agree in these columns: it groups by them, or by some.
-    Source: Catalyst's `LogicalPlanDistinctKeys`."""
-    plan = frame._jdf.queryExecution().optimizedPlan()
-    output, keys = plan.output(), plan.distinctKeys().toSeq()
-    ids = {output.apply(i).exprId().id() for i in range(output.size()) if output.apply(i).name() in columns}
-    for number in range(keys.size()):
-        key = keys.apply(number).toSeq()
-        parts = [key.apply(i) for i in range(key.size())]
-        if all(part.getClass().getSimpleName() == "AttributeReference" and part.exprId().id() in ids for part in parts):
-            return True
-    return False
 
 
 def verdicts_over(

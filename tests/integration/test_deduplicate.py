@@ -60,7 +60,7 @@ def test_rows_in_are_rows_out_quarantined_and_dropped(careful: Shop, capsys: pyt
     assert careful.select(rows) == [(1, "1.00"), (2, "5.00"), (3, "3.00"), (5, "5.00"), (6, "6.00")]
     broken = f"SELECT _source_row FROM {SILVER}__quarantine WHERE _logical_date = '{FIRST}' ORDER BY 1"
     assert careful.select(broken) == [(6,), (8,)]
-    assert [v["bad"] for v in write_["verdicts"] if v["rule"] == "key_unique"] == [0]
+    assert [(v["bad"], v["decided_by"]) for v in write_["verdicts"] if v["rule"] == "key_unique"] == [(0, "plan")]
     assert write_["similar"] == [{"column": "customer", "canonical": "Eve", "names": {"Eve": 1, "eve": 1}, "score": 1.0}]
 
     assert any("11 rows in, 5 out, 2 quarantined, 1 dropped (exact_copy), 3 dropped (older)" in line for line in careful.told)

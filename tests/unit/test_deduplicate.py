@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from medallion.contract import Contract, Deduplication
+from medallion.contract import Contract, Deduplication, Rule
 from medallion.errors import MedallionError
 from medallion.quality import deduplicate
 from medallion.quality.deduplicate import Deduplicated
@@ -115,3 +116,20 @@ def test_rows_that_do_not_add_up_are_an_error(spark: SparkSession) -> None:
     with pytest.raises(MedallionError, match=r"11 rows came in, and 8 were written, 1 quarantined: that is not the same") as told:
         found.dropped(Judged(11, 8, 1, 0))
     assert "does the transform give the same rows each time" in str(told.value)
+
+
+def test_a_key_is_settled_where_what_is_left_alone_is_put_aside(spark: SparkSession) -> None:
+    parses = Rule("parses", "error", 0, "", "_unparsed IS NULL")
+    given = Rule("id_required", "error", 0, "", "id IS NOT NULL")
+    unique, wider = (Rule("key", "error", 0, "", unique=columns) for columns in (("id",), ("value", "id")))
+    other, in_all = Rule("other", "error", 0, "", unique=("value",)), replace(unique, scope="table")
+
+    def settled(*rules: Rule, **wanted: Any) -> tuple[Rule, ...]:
+        of = replace(contract(**wanted), rules=(*rules, unique, wider, other, in_all))
+        return Deduplicated(spark.createDataFrame([], SCHEMA), of).settled()
+
+    assert settled(parses, given, latest_by="at") == settled(parses, given, latest_by="at", exact=True) == (unique, wider)
+    assert settled(parses, given, exact=True) == settled(parses, given) == ()
+    for stays in ({"quarantine": False}, {"severity": "warning"}):
+        assert settled(parses, replace(given, **stays), latest_by="at") == ()
+        assert settled(replace(parses, **stays), given, latest_by="at") == ()
