@@ -57,7 +57,8 @@ def measure(options: Options, report: Callable[[str], None] = print) -> None:
     environments = {tool: rivals.environment(options.data, tool) for tool in wanted}
     with own_stack() as (settings, folder):
         variants = Variants(rows)
-        every = [*variants.all({}), *changes.upserts(rows), *changes.silvers(rows, folder)]
+        upserts = [*changes.upserts(rows), *changes.own_upserts(rows, folder)]
+        every = [*variants.all({}), *upserts, *changes.silvers(rows, folder)]
         chosen = [one for one in every if {one.group, one.name} & asked]
         if unknown := asked - {*GROUPS, *wanted} - {one.name for one in every}:
             raise SystemExit(f"--only: there is no {', '.join(sorted(unknown))}: use {', '.join(GROUPS)} or a variant's name")
@@ -68,7 +69,7 @@ def measure(options: Options, report: Callable[[str], None] = print) -> None:
             for round_ in range(options.rounds + 1)
         ]
         benchmark.write_domain(folder / "domain", made)
-        if any(one.group == "silver" for one in chosen):
+        if any(one.group in ("silver", "upsert") for one in chosen):
             changes.write_silver(folder / "domain", options.rounds + 1)
         with Lake(settings, benchmark.load(settings, folder / "domain")) as lake, ExitStack() as closing:
             benchmark.begin(lake)

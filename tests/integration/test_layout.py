@@ -74,6 +74,12 @@ class Shop:
         """How many files a reader must open."""
         return len(list(self.table(dataset).scan(row_filter=row_filter).plan_files()))
 
+    def delivered(self, row_filter: Any) -> list[tuple[str, int, str | None]]:
+        """Of each row of bronze its delivery, its place in it, and whether it was there before."""
+        columns = "_delivery", "_source_row", "_repeat"
+        rows = self.table("bronze.shop.orders").scan(row_filter, selected_fields=columns).to_arrow().to_pylist()
+        return sorted(tuple(row[name] for name in columns) for row in rows)
+
     def files(self, dataset: str) -> int:
         return len(list(self.table(dataset).scan().plan_files()))
 
@@ -124,12 +130,16 @@ def test_many_small_files_are_compacted_on_the_run_s_own_branch(shop: Shop) -> N
     day = DAYS[2]
     of_day = EqualTo("_logical_date", day.isoformat())
     assert shop.opened("bronze.shop.orders", of_day) == 1
-    seen = []
+    seen, before = [], shop.delivered(of_day)
     for amount in (6, 7, 8):
         outcome = shop.deliver(day, amount)
         assert outcome is not None
         (compacted,) = [w["files_compacted"] for w in outcome.writes if w["dataset"] == "bronze.shop.orders"]
         seen.append((compacted, shop.opened("bronze.shop.orders", of_day)))
+        after = shop.delivered(of_day)
+        assert [row for row in after if row[0] in {row[0] for row in before}] == before, "rows say of themselves what they said"
+        assert [row[1:] for row in after if row not in before] == [(n + 1, None) for n in range(len(CUSTOMERS))]
+        before = after
         assert shop.opened("bronze.shop.orders", EqualTo("_logical_date", DAYS[0].isoformat())) == 1
     assert seen == [(0, 2), (3, 1), (0, 2)]
     kept = deliveries(shop.lake.settings.s3, shop.lake.nessie.content("main", "bronze.shop.orders"), logical_date=day)
