@@ -153,7 +153,8 @@ def _touched(branch: Branch, domains: Domains, plan: Plan, task: Task) -> DataFr
     key = [f.col(f"`{name}`") for name in contract.key]
     of_date = f.col("_logical_date") == f.lit(task.date)
     ever = _made_of(branch, domains, plan, task, lambda i: branch.read(i).filter(of_date)).select(*key)
-    return ever.unionByName(branch.read(contract.dataset).filter(of_date).select(*key)).dropna().distinct()
+    there = reduce(operator.and_, [column.isNotNull() for column in key])  # dropna would drop NaN too
+    return ever.unionByName(branch.read(contract.dataset).filter(of_date).select(*key)).filter(there).distinct()
 
 
 def _contested(branch: Branch, contract: Contract, incoming: str, when: date | None) -> bool:

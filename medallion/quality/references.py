@@ -30,7 +30,8 @@ def flagged(frame: DataFrame, contract: Contract, read: Callable[[str], DataFram
             continue
         pairs = list(zip(rule.reference.columns, rule.reference.to_columns, strict=True))
         keys = read(rule.reference.to).select(*[f.col(f"`{there}`").alias(f"_to{i}") for i, (_, there) in enumerate(pairs)])
-        keys = keys.dropna().distinct().withColumn("_there", f.lit(True))
+        keys = keys.filter(" AND ".join(f"{name} IS NOT NULL" for name in keys.columns))  # dropna would drop NaN too
+        keys = keys.distinct().withColumn("_there", f.lit(True))
         same = [f.col(f"`{here}`") == f.col(f"_to{i}") for i, (here, _) in enumerate(pairs)]
         there = f.coalesce("_there", f.lit(False)).alias(f"{FLAG}{rule.name}")
         columns = [f.col(f"`{name}`") for name in frame.columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import date
 from pathlib import Path
@@ -12,8 +13,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from medallion.contract import Rule
+from medallion.quality.references import flagged
+from medallion.quality.rules import passes
 from medallion.quality.table_rules import verdicts_over
-from medallion.rule_kinds import Freshness
+from medallion.rule_kinds import FLAG, Freshness, Reference
 from tests.rule_values import VALUES, contract, frame, properties
 
 ALL = {column: set(named) for column, named in VALUES.items()}
@@ -183,3 +186,62 @@ def test_nothing_at_all_is_not_fresh(spark: SparkSession, tmp_path: Path) -> Non
         (found,) = verdicts_over([rule], of, lambda rows=rows: frame(spark, rows), as_of=date(2013, 1, 1))
         assert not found.passed
         assert json.loads(found.samples[0])["newest"] is None
+
+
+# ── several columns ───────────────────────────────────────────────────────────────────────────────
+TOGETHER: list[tuple[dict[str, Any], set[str]]] = [  # a row, and the conditions on several columns that it breaks
+    ({"number": float("nan"), "whole": 2**31 - 1}, {"number > whole"}),  # NaN is Spark's largest
+    ({"number": None, "whole": -(2**31)}, set()),
+    ({"number": -0.0, "whole": 0}, set()),
+    ({"number": 0.1, "single": VALUES["single"]["tenth"]}, {"number <> single"}),
+    ({"number": float("nan"), "single": float("nan")}, set()),
+    ({"text": "é", "day": date(9999, 12, 31)}, {"text = 'é' AND day > DATE '2013-01-01'"}),
+    ({"text": "e\u0301", "day": date(9999, 12, 31)}, set()),
+    ({"text": "é", "day": None}, set()),
+    ({"text": "", "day": date(1, 1, 1)}, {"length(text) = 0 AND day < DATE '1582-10-15'"}),
+    ({"text": None, "day": date(1, 1, 1)}, set()),
+    ({"text": "🛫", "whole": 1}, {"length(text) = whole"}),
+    ({"text": "👩‍✈️", "whole": 1}, set()),
+    ({"day": date(1, 1, 1), "wall": VALUES["wall"]["first"]}, set()),
+    ({"day": date(9999, 12, 31), "wall": VALUES["wall"]["last"]}, {"wall > day"}),
+]
+
+
+def test_a_condition_over_several_columns_refuses_exactly_these_rows(spark: SparkSession, tmp_path: Path) -> None:
+    conditions = sorted(set().union(*(broken for _, broken in TOGETHER)))
+    said = [
+        {"name": f"r{i}", "type": "sql", "query": f"SELECT COUNT(*) FROM {{object}} WHERE {where}", "mustBe": 0}
+        for i, where in enumerate(conditions)
+    ]
+    of = contract(tmp_path, properties(), said)
+    rules = {rule.name: rule for rule in of.row_rules if rule.name != "id_required"}
+    broken = [F.when(~passes([rules[f"r{i}"]]), F.lit(where)) for i, where in enumerate(conditions)]
+    found = frame(spark, [row for row, _ in TOGETHER]).select("id", F.array_compact(F.array(*broken))).orderBy("id").collect()
+    assert [set(row[1]) for row in found] == [expected for _, expected in TOGETHER]
+
+
+def test_a_key_is_there_twice_and_a_reference_is_there_as_values_are_equal(spark: SparkSession, tmp_path: Path) -> None:
+    """Null and NaN are like themselves in a key; -0.0 is 0.0; é in one letter is not é in two; null points nowhere."""
+    there = [
+        {"number": float("nan"), "text": "", "day": date(1, 1, 1)}, {"number": 0.0, "text": "é", "day": date(9999, 12, 31)},
+    ]  # fmt: skip
+    rows = [
+        *there, {"number": -0.0, "text": "é", "day": date(9999, 12, 31)},
+        {"number": float("nan"), "text": "", "day": date(1, 1, 1)},
+        {"number": None, "text": "🛫", "day": None}, {"number": None, "text": "🛫", "day": None},
+        {"number": 0.0, "text": "e\u0301", "day": date(9999, 12, 31)}, {"number": 1.5, "text": "é", "day": date(1582, 10, 15)},
+    ]  # fmt: skip
+    key = ("number", "text", "day")
+    of = dataclasses.replace(
+        contract(tmp_path, properties()),
+        rules=(
+            Rule("all", "error", 0, "", unique=key),
+            *(Rule(c, "error", 0, "", reference=Reference((c,), "there", (c,))) for c in key),
+        ),
+    )
+    (found,) = verdicts_over([of.rules[0]], of, lambda: frame(spark, rows))
+    assert (found.bad, found.judged) == (3, 8)
+    refers = flagged(frame(spark, rows), of, lambda _: frame(spark, there)).orderBy("id").collect()
+    assert [tuple(row[f"{FLAG}{c}"] for c in key) for row in refers] == [
+        *[(True, True, True)] * 4, *[(False, False, False)] * 2, (True, False, True), (False, True, False)
+    ]  # fmt: skip
