@@ -262,12 +262,14 @@ def branches(prefix: Annotated[str, typer.Argument(help="Only names that begin s
 # ── the warehouse ─────────────────────────────────────────────────────────────────────────────────
 @app.command()
 def publish(
-    at: Annotated[str | None, typer.Option(help="A hash on main; else the newest.")] = None, as_json: Json = False
+    at: Annotated[str | None, typer.Option(help="A hash on main; else the newest.")] = None,
+    allow_rewind: Annotated[bool, typer.Option("--allow-rewind", help="Replace all also by what does not follow it.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show gold as it is on main in the warehouse, in one transaction."""
     from medallion import job
 
-    job.publish(at, as_json)
+    job.publish(at, as_json, allow_rewind=allow_rewind)
 
 
 @app.command()

@@ -41,9 +41,10 @@ def publish_job(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Show the newest version of gold in the warehouse, in one transaction.")
     parser.add_argument("--date", help="refuse unless a run of this logical date was merged")
     parser.add_argument("--at", help="a hash on main; else the newest")
+    parser.add_argument("--allow-rewind", action="store_true", help="replace all also by what does not follow it")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args(arguments)
-    return guard(lambda: publish(options.at, options.json, options.date))
+    return guard(lambda: publish(options.at, options.json, options.date, options.allow_rewind))
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -81,11 +82,12 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
 
-def publish(at: str | None, as_json: bool, date: str | None = None) -> None:
+def publish(at: str | None, as_json: bool, date: str | None = None, allow_rewind: bool = False) -> None:
     """Publish and print what came of it.
 
     Args:
         date: a logical date that must have been merged; main is published whole in any case.
+        allow_rewind: as in `medallion.publish.publication.publish`.
     Raises: InputError if nothing of that date was merged; any other MedallionError.
     """
     from medallion.pipeline import Lake
@@ -98,12 +100,14 @@ def publish(at: str | None, as_json: bool, date: str | None = None) -> None:
                 f"no run of {wanted} was merged: main holds nothing of it to publish",
                 hint=f"`medallion run --date {wanted}` first",
             )
-        shown = publish_gold(lake, reporter_beside_json() if as_json else reporter(), at)
+        shown = publish_gold(lake, reporter_beside_json() if as_json else reporter(), at, allow_rewind=allow_rewind)
     if as_json:
         show_json(shown)
 
 
-def publish_gold(lake: Lake, report: Report, at: str | None = None, domains: Domains | None = None) -> dict[str, Any]:
+def publish_gold(
+    lake: Lake, report: Report, at: str | None = None, domains: Domains | None = None, *, allow_rewind: bool = False
+) -> dict[str, Any]:
     """Publish, and note which runs the warehouse shows from now on.
 
     Args:
@@ -114,7 +118,9 @@ def publish_gold(lake: Lake, report: Report, at: str | None = None, domains: Dom
     from medallion.publish import publication as publishing
     from medallion.recovery import mark_published
 
-    publication = publishing.publish(lake.settings, domains or lake.domains, at=at, report=report, journal=lake.journal)
+    publication = publishing.publish(
+        lake.settings, domains or lake.domains, at=at, allow_rewind=allow_rewind, report=report, journal=lake.journal
+    )
     marked = mark_published(lake.nessie, lake.journal, publication.shown)
     return {
         "outcome": publication.outcome,

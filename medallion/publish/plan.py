@@ -24,6 +24,8 @@ class Plan:
       ledger gets no entry, so that its entries are the versions that a reader could see;
     - `older`: the head is a newer commit. An older one never replaces it by itself.
 
+    `rewinds`: the head is not an ancestor of the commit, and everything is to be replaced.
+
     `contents` are the published tables of the commit, `changed` those that the head does not show,
     `runs` the ids of the runs merged after the head up to the commit, oldest first.
     """
@@ -35,22 +37,31 @@ class Plan:
     changed: tuple[str, ...]
     kept: dict[str, TableState]
     runs: tuple[str, ...]
+    rewinds: bool = False
 
 
-def make(nessie: Nessie, contracts: Mapping[str, Contract], at: str | None, head: Head, entry: Entry | None) -> Plan:
+def make(
+    nessie: Nessie,
+    contracts: Mapping[str, Contract],
+    at: str | None,
+    head: Head,
+    entry: Entry | None,
+    allow_rewind: bool = False,
+) -> Plan:
     """Plan a publication.
 
     Args:
         contracts: those of the published datasets.
         at: a commit of `main`, in full or at least its first 8 digits; None for its newest.
         head, entry: the ledger's head and its entry; no entry if nothing has been published.
+        allow_rewind: also plan for a commit that the head is no ancestor of.
 
-    Raises: UsageError if `main` does not contain `at`, or not what the warehouse shows, or has lost
-        a table that the warehouse shows.
+    Raises: UsageError if `main` does not contain `at`, or not what the warehouse shows (unless it may
+        rewind), or has lost a table that the warehouse shows.
     """
     main = nessie.reference(MAIN)
     wanted = main.hash if at in (None, MAIN) else str(at)
-    outcome, hash_, runs = _position(nessie, main, wanted, head)
+    outcome, hash_, runs, rewinds = _position(nessie, main, wanted, head, allow_rewind)
     if outcome != "published":
         return Plan(outcome, hash_, head, {}, (), {}, ())
     tables = nessie.tables(Reference(MAIN, hash_)) if hash_ != NO_ANCESTOR else {}
@@ -62,19 +73,22 @@ def make(nessie: Nessie, contracts: Mapping[str, Contract], at: str | None, head
             hint="set `published: false` in its contract to let the warehouse keep its last version",
             dataset=dataset,
         )
-    changed = tuple(d for d, content in contents.items() if d not in known or not known[d].shows(content))
+    changed = tuple(d for d, content in contents.items() if rewinds or d not in known or not known[d].shows(content))
     kept = {dataset: state for dataset, state in known.items() if dataset in contents and dataset not in changed}
     if not changed:
         outcome = "unchanged"
-    return Plan(outcome, hash_, head, contents, changed, kept, runs)
+    return Plan(outcome, hash_, head, contents, changed, kept, runs, rewinds)
 
 
-def _position(nessie: Nessie, main: Reference, wanted: str, head: Head) -> tuple[Outcome, str, tuple[str, ...]]:
-    """Where a commit of `main` stands to the head, its full hash, and the runs between them."""
+def _position(
+    nessie: Nessie, main: Reference, wanted: str, head: Head, allow_rewind: bool
+) -> tuple[Outcome, str, tuple[str, ...], bool]:
+    """Where a commit of `main` stands to the head, its full hash, the runs between them (none for an
+    older commit: the ledger has them already), and whether publishing it rewinds."""
     if wanted == main.hash == head.hash:
-        return "already", wanted, ()
+        return "already", wanted, (), False
     if wanted == NO_ANCESTOR and head.hash is None:
-        return "published", wanted, ()
+        return "published", wanted, (), False
     if len(wanted) < 8:
         raise UsageError(f"'{wanted}' is too short for a commit", hint="give at least its first 8 digits")
     found: str | None = None
@@ -84,12 +98,12 @@ def _position(nessie: Nessie, main: Reference, wanted: str, head: Head) -> tuple
         if found is None and commit.hash.startswith(wanted):
             found = commit.hash
             if found == head.hash:
-                return "already", found, ()
+                return "already", found, (), False
             if passed_head:
-                return "older", found, ()
+                return ("published", found, (), True) if allow_rewind else ("older", found, (), False)
         elif commit.hash == head.hash:
             if found is not None:
-                return "published", found, tuple(reversed(runs))
+                return "published", found, tuple(reversed(runs)), False
             passed_head = True
         if found is not None and (run := commit.properties.get(RUN_PROPERTY)):
             runs.append(run)
@@ -98,9 +112,10 @@ def _position(nessie: Nessie, main: Reference, wanted: str, head: Head) -> tuple
             f"main has no commit '{wanted}'; the warehouse is unchanged",
             hint="only what has been merged into main can be published; `medallion runs` lists it",
         )
-    if head.hash is not None:  # the whole log was read
+    diverged = head.hash is not None  # the whole log was read
+    if diverged and not allow_rewind:
         raise UsageError(
-            f"the warehouse shows {head.hash[:12]}, which main no longer contains; the warehouse is unchanged",
-            hint="restore main to a history that contains it, or publish into another database of the warehouse",
+            f"the warehouse shows {str(head.hash)[:12]}, which main no longer contains; the warehouse is unchanged",
+            hint="`medallion publish --allow-rewind` replaces every table; or restore main to a history that contains it",
         )
-    return "published", found, tuple(reversed(runs))
+    return "published", found, tuple(reversed(runs)), diverged

@@ -63,7 +63,8 @@ class Publication:
             "published": f"published main@{at} as number {self.sequence}: {len(self.changed)} tables changed",
             "already": f"main@{at} is already published, as number {self.sequence}",
             "unchanged": f"nothing to publish: no published table has changed from {shown} to main@{at}",
-            "older": f"main@{at} is older than {shown}, which the warehouse shows; nothing was changed",
+            "older": f"main@{at} is older than {shown}, which the warehouse shows; nothing was changed "
+            "(--allow-rewind publishes it on purpose)",
         }[self.outcome]
 
 
@@ -72,6 +73,7 @@ def publish(
     domains: HasContracts,
     *,
     at: str | None = None,
+    allow_rewind: bool = False,
     report: Report = lambda line: None,
     journal: Journal | None = None,
     run: str | None = None,
@@ -81,6 +83,8 @@ def publish(
     Args:
         domains: their contracts say which gold datasets are published.
         at: a hash on `main`; None for the newest. One older than what is shown changes nothing.
+        allow_rewind: replace every table, as a new entry of the ledger, where the commit is older than
+            what is shown, or `main` no longer contains what is shown.
         report: called with a line for each step.
         journal: where effects are written down; `run`: under which run's id, else the publication's.
 
@@ -99,7 +103,7 @@ def publish(
                 time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
                 report(f"planning the publication again ({reason})")
             try:
-                return _attempt(settings, nessie, published, at, report, steps, attempts)
+                return _attempt(settings, nessie, published, at, allow_rewind, report, steps, attempts)
             except (Outrun, Unanswered) as error:
                 log.info("publication %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
                 reason = error
@@ -138,6 +142,7 @@ def _attempt(
     nessie: Nessie,
     contracts: Mapping[str, Contract],
     at: str | None,
+    allow_rewind: bool,
     report: Report,
     steps: Steps,
     attempts: Attempts,
@@ -149,7 +154,9 @@ def _attempt(
             return _result("published", done.hash, done, attempts)
         head = target.head()
         entry = target.entry(sequence=head.sequence) if head.sequence else None
-        todo = plan.make(nessie, contracts, at, head, entry)
+        todo = plan.make(nessie, contracts, at, head, entry, allow_rewind)
+        if todo.rewinds:
+            report(f"main@{todo.hash[:12]} does not follow {str(head.hash)[:12]}, which is shown: every table is replaced")
         if todo.outcome != "published":
             clean(target, steps, attempts)
             result = _result(todo.outcome, todo.hash, entry, attempts)

@@ -67,7 +67,29 @@ def test_an_older_commit_never_replaces_a_newer_one(settings: Settings, lake: La
     older = publish(settings, Contracts(one), at=old)
     assert (older.outcome, older.shown, older.sequence) == ("older", new, 2)
     assert "older" in older.message
+    assert "--allow-rewind" in older.message
     assert rows(settings, one) == [(2, "new")]
+
+
+def test_an_older_commit_is_published_on_purpose_with_everything_replaced(
+    settings: Settings, lake: LakeTables, domain: str
+) -> None:
+    one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
+    contracts = Contracts(one, two)
+    old = lake.commit({one: [{"id": 1, "name": "old"}], two: [{"id": 7, "name": "same"}]})
+    new = lake.commit({one: [{"id": 2, "name": "new"}]}, run="run-new")
+    publish(settings, contracts)
+    done = publish(settings, contracts, at=old, allow_rewind=True)
+    assert (done.outcome, done.sequence, done.shown) == ("published", 2, old)
+    assert done.changed == (one.dataset, two.dataset)  # also the one that is the same in both
+    assert done.runs == ()
+    assert rows(settings, one) == [(1, "old")]
+    assert agreed(settings, contracts)
+    assert publish(settings, contracts, at=old, allow_rewind=True).outcome == "already"
+
+    ahead = publish(settings, contracts, allow_rewind=True)  # forwards it is an ordinary publication
+    assert (ahead.sequence, ahead.shown, ahead.changed, ahead.runs) == (3, new, (one.dataset,), ("run-new",))
+    assert [entry.hash for entry in history(settings)] == [new, old, new]
 
 
 def test_what_is_not_on_main_is_refused(settings: Settings, lake: LakeTables, domain: str) -> None:
@@ -86,9 +108,14 @@ def test_what_is_not_on_main_is_refused(settings: Settings, lake: LakeTables, do
     head = f"{database(settings)}.medallion.publication_head"
     select(settings, f"UPDATE {head} SET main_hash = '{'f' * 64}'")
     lake.commit({one: [{"id": 3, "name": "c"}]})
-    with pytest.raises(UsageError, match="no longer contains"):
+    with pytest.raises(UsageError, match="no longer contains") as lost:
         publish(settings, Contracts(one))
+    assert "--allow-rewind" in str(lost.value.hint)
     assert rows(settings, one) == [(1, "a")]
+
+    done = publish(settings, Contracts(one), allow_rewind=True)
+    assert (done.outcome, done.sequence, done.changed) == ("published", 2, (one.dataset,))
+    assert rows(settings, one) == [(3, "c")]
 
 
 def test_a_new_column_is_added_and_old_rows_are_kept_right(settings: Settings, lake: LakeTables, domain: str) -> None:
