@@ -19,7 +19,7 @@ from medallion.contract import Contract
 from medallion.errors import ConflictError, MedallionError, ServiceUnavailable
 from medallion.lakehouse.nessie import Nessie
 from medallion.publish import plan
-from medallion.publish.ledger import Entry, TableState
+from medallion.publish.ledger import Entry, Head, TableState
 from medallion.publish.plan import Outcome, Plan
 from medallion.publish.staging import Attempts, Report, Staged, Steps, clean, fit, stage
 from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, connect
@@ -84,7 +84,8 @@ def publish(
         domains: their contracts say which gold datasets are published.
         at: a hash on `main`; None for the newest. One older than what is shown changes nothing.
         allow_rewind: replace every table, as a new entry of the ledger, where the commit is older than
-            what is shown, or `main` no longer contains what is shown.
+            what is shown, or `main` no longer contains what is shown. It replaces what is shown when it
+            begins: if others publish meanwhile, it ends with a ConflictError.
         report: called with a line for each step.
         journal: where effects are written down; `run`: under which run's id, else the publication's.
 
@@ -156,6 +157,7 @@ def _attempt(
         entry = target.entry(sequence=head.sequence) if head.sequence else None
         todo = plan.make(nessie, contracts, at, head, entry, allow_rewind)
         if todo.rewinds:
+            _same_head(head, todo, attempts)
             report(f"main@{todo.hash[:12]} does not follow {str(head.hash)[:12]}, which is shown: every table is replaced")
         if todo.outcome != "published":
             clean(target, steps, attempts)
@@ -174,6 +176,17 @@ def _attempt(
         result = _result("published", todo.hash, new, attempts)
         report(result.message)
         return result
+
+
+def _same_head(head: Head, todo: Plan, attempts: Attempts) -> None:
+    """What was to be replaced on purpose is the version shown at first, and none that came meanwhile."""
+    first = attempts.rewinds_from = attempts.rewinds_from or head
+    if head != first:
+        raise ConflictError(
+            f"while main@{todo.hash[:12]} was to replace {str(first.hash)[:12]}, somebody published {str(head.hash)[:12]} "
+            f"as number {head.sequence}; nothing was changed",
+            hint="look at what is shown now (`medallion reconcile`), and rewind again if that too is to go",
+        )
 
 
 def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps, attempts: Attempts) -> Entry:

@@ -19,7 +19,7 @@ from medallion.lakehouse.nessie import Content
 from medallion.publish import lake_files
 from medallion.publish.checksum import digest
 from medallion.publish.columns import Column, from_iceberg
-from medallion.publish.ledger import TableState
+from medallion.publish.ledger import Head, TableState
 from medallion.publish.plan import Plan
 from medallion.publish.target import Journal, Outrun, Target, Unanswered
 from medallion.settings import S3
@@ -49,6 +49,7 @@ class Attempts:
     publication_id: str
     staged: dict[tuple[str, str, int, int], Staged] = field(default_factory=dict)
     places: list[str] = field(default_factory=list)
+    rewinds_from: Head | None = None
 
     def place(self) -> str:
         """A new place: its first part says when, so that leftovers can be told."""

@@ -134,6 +134,31 @@ def test_the_head_is_read_again_before_anything_is_deleted(settings: Settings, l
     assert "publish.delete" not in steps
 
 
+@BOTH
+def test_a_rewind_does_not_replace_what_others_publish_meanwhile(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", COLUMNS, domain=domain)
+    old = lake.commit({one: version(1)})
+    lake.commit({one: version(2)})
+    publish(settings, Contracts(one))
+    steps: list[str] = []
+
+    class Overtaken:
+        def step(self, run_id: str, name: str, **detail: Any) -> Any:
+            if name == "publish.begin" and name not in steps:
+                lake.commit({one: version(3)})
+                assert publish(settings, Contracts(one)).sequence == 2
+            steps.append(name)
+            return nullcontext()
+
+    with pytest.raises(ConflictError, match=r"somebody published .* as number 2; nothing was changed") as refused:
+        publish(settings, Contracts(one), at=old, allow_rewind=True, journal=Overtaken())
+    assert "rewind again" in str(refused.value.hint)
+    assert steps.count("publish.head") == 1
+    assert {row[1] for row in rows(settings, one)} == {3}
+    assert publish(settings, Contracts(one), at=old, allow_rewind=True).sequence == 3
+    assert {row[1] for row in rows(settings, one)} == {1}
+
+
 def _publish(settings: Settings, contracts: Contracts, barrier: Any, results: Any, rounds: int) -> None:
     for _ in range(rounds):
         barrier.wait(60)
