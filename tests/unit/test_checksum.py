@@ -8,7 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -89,6 +91,21 @@ def test_a_nested_value_is_what_its_json_says(tmp_path: Path) -> None:
     wrong = [("1.50", "1.5001"), ("807", "806"), ('"NaN"', "null"), ('"é"', '"e"'), ('"aa": 0', '"ab": 0'), (said, "null")]
     found = {digest(documents(said.replace(*each), None, as_json=True), NESTED).checksum for each in wrong}
     assert len(found | {digest(table, NESTED).checksum, digest(documents(None, None), NESTED).checksum}) == len(wrong) + 2
+
+
+def test_one_changed_byte_in_a_million_rows_is_found() -> None:
+    numbers = np.arange(1_000_000)
+    columns = (Column("id", "bigint"), Column("text", "string"))
+    table = pa.table({"id": numbers, "text": pc.binary_join_element_wise("name", pa.array(numbers).cast(pa.string()), " ")})
+    texts = bytearray(table["text"].chunk(0).buffers()[2].to_pybytes())
+    assert texts[7_777_777] != ord("x")
+    texts[7_777_777] = ord("x")
+    offsets = table["text"].chunk(0).buffers()[1]
+    changed = table.set_column(1, "text", pa.StringArray.from_buffers(len(table), offsets, pa.py_buffer(bytes(texts))))
+    before, after = digest(table, columns), digest(changed, columns)
+    assert before.rows == after.rows == 1_000_000
+    assert before.checksum != after.checksum
+    assert digest(table.take(np.random.default_rng(1).permutation(len(table))), columns) == before
 
 
 def test_repeated_rows_count() -> None:
