@@ -263,7 +263,10 @@ def branches(prefix: Annotated[str, typer.Argument(help="Only names that begin s
 @app.command()
 def publish(
     at: Annotated[str | None, typer.Option(help="A hash on main; else the newest.")] = None,
-    allow_rewind: Annotated[bool, typer.Option("--allow-rewind", help="Replace all also by what does not follow it.")] = False,
+    allow_rewind: Annotated[
+        bool,
+        typer.Option("--allow-rewind", help="Also show a commit that is older, or of another history; replaces every table."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show gold as it is on main in the warehouse, in one transaction."""

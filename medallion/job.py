@@ -41,7 +41,11 @@ def publish_job(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Show the newest version of gold in the warehouse, in one transaction.")
     parser.add_argument("--date", help="refuse unless a run of this logical date was merged")
     parser.add_argument("--at", help="a hash on main; else the newest")
-    parser.add_argument("--allow-rewind", action="store_true", help="replace all also by what does not follow it")
+    parser.add_argument(
+        "--allow-rewind",
+        action="store_true",
+        help="also show a commit that is older, or of another history; replaces every table",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args(arguments)
     return guard(lambda: publish(options.at, options.json, options.date, options.allow_rewind))

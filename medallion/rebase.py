@@ -112,14 +112,13 @@ def judge_again(branch: Branch, domains: Domains, kept: Story, datasets: Iterabl
 
 def compare_again(journal: Journal, domains: Domains, kept: Story, run_date: date | None) -> None:
     """Compare the kept writes with their datasets' past as it is now, because others may have merged dates before theirs;
-    their own figures are the same. So no row is read, and a score that they have is given anew."""
+    their own figures are the same. So no row is read, and a score that depends on it is given anew."""
     for write in kept:
         contract = domains.contracts[write["dataset"]]
         change.again(write, contract, partial(previous, journal, contract.dataset), run_date)
         write["verdicts"] = [verdict for verdict in write["verdicts"] if verdict["rule"] != gate.AS_USUAL]
         compare(journal, contract, write, run_date)
-        if "score" in write:
-            write["score"] = score.of_write(write, contract)
+        write["score"] = score.of_write(write, contract)
 
 
 def _of_all_rows(contract: Contract) -> list[Rule]:

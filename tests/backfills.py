@@ -124,7 +124,9 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
     put_on_branch(lake.nessie, run, {dataset: content}, "write")
     run.deliveries.append({"dataset": dataset} | asdict(delivered))
     written = {"dataset": dataset, "logical_date": day, "delivery": delivered.delivery, "verdicts": []}
-    run.writes.append(written | {"rows_in": delivered.rows, "rows_out": delivered.rows, "quarantined": 0, "seconds": 0.0})
+    run.writes.append(
+        written | {"rows_in": delivered.rows, "rows_out": delivered.rows, "quarantined": 0, "warned": 0, "seconds": 0.0}
+    )
     run.save(lake.journal)
 
 

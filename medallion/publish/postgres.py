@@ -36,8 +36,9 @@ _HEAD = "medallion.publication_head"
 _LEDGER = "medallion.publications"
 _ENTRY = "sequence, publication_id, main_hash, runs, published_at, details"
 _NAME_BYTES = 63
-_MAKE = "SELECT pg_advisory_xact_lock(hashtext('medallion.publish'));"
-"""Before what is made where missing: two sessions that make the same at once would fail."""
+_MAKE = "SELECT pg_advisory_xact_lock(hashtext('medallion.publish')); LOCK TABLE pg_namespace IN ACCESS SHARE MODE;"
+"""Before what is made where missing: two sessions that make the same at once would fail. The server remembers which schemas
+there were not, and forgets that only when it locks a table: so one is locked, as every reader does, once we need not wait."""
 _LEDGER_TABLES = f"""{_MAKE}
 CREATE TABLE IF NOT EXISTS {_LEDGER} (sequence bigint PRIMARY KEY, publication_id text NOT NULL UNIQUE,
   main_hash text NOT NULL, runs text NOT NULL, published_at timestamptz NOT NULL, details text NOT NULL);

@@ -155,16 +155,16 @@ def _attempt(
             return _result("published", done.hash, done, attempts)
         head = target.head()
         entry = target.entry(sequence=head.sequence) if head.sequence else None
-        todo = plan.make(nessie, contracts, at, head, entry, allow_rewind)
-        if todo.rewinds:
-            _same_head(head, todo, attempts)
-            report(f"main@{todo.hash[:12]} does not follow {str(head.hash)[:12]}, which is shown: every table is replaced")
-        if todo.outcome != "published":
-            clean(target, steps, attempts)
-            result = _result(todo.outcome, todo.hash, entry, attempts)
-            report(result.message)
-            return result
         try:
+            todo = plan.make(nessie, contracts, at, head, entry, allow_rewind)
+            if todo.rewinds:
+                _same_head(head, todo, attempts)
+                report(f"main@{todo.hash[:12]} does not follow {str(head.hash)[:12]}, which is shown: every table is replaced")
+            if todo.outcome != "published":
+                clean(target, steps, attempts)
+                result = _result(todo.outcome, todo.hash, entry, attempts)
+                report(result.message)
+                return result
             fits = {d: fit(settings.s3, target, d, todo.contents[d]) for d in todo.changed}  # all, before any effect
             target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}

@@ -53,6 +53,32 @@ WAITS = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock
 AND datname = current_database()"
 
 
+def test_what_another_makes_in_the_same_moment_is_there(settings: Settings, lake: LakeTables, domain: str) -> None:
+    """The server remembers that there was no such schema, from before it let us wait."""
+    one = gold("one", COLUMNS, domain=domain)
+    lake.commit({one: version(1)})
+    with closing(session(settings)) as other:
+
+        def commit() -> None:
+            until(settings, "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            other.execute("COMMIT")
+
+        committing = threading.Thread(target=commit)
+
+        class Other:
+            def step(self, run_id: str, name: str, **detail: Any) -> Any:
+                if name == "publish.create":
+                    other.execute("BEGIN")
+                    other.execute("SELECT pg_advisory_xact_lock(hashtext('medallion.publish'))")
+                    other.execute(f"CREATE SCHEMA {domain}")
+                    committing.start()
+                return nullcontext()
+
+        assert publish(settings, Contracts(one), journal=Other()).outcome == "published"
+        committing.join(60)
+    assert agreed(settings, Contracts(one))
+
+
 def test_a_commit_that_arrives_late_is_found(settings: Settings, lake: LakeTables, domain: str) -> None:
     """The client is gone, the server has not yet done it: the ledger says no, and then yes."""
     one = gold("one", COLUMNS, domain=domain)
