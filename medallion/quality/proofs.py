@@ -19,6 +19,7 @@ from medallion.lakehouse.staging import Earlier, Files
 from medallion.lakehouse.table import reaching
 from medallion.quality import conditions, dictionaries, figures
 from medallion.quality.rules import bare, passes
+from medallion.quality.sample import Sample
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,12 +37,15 @@ _TELLING = 1_000
 _DEAR = re.compile(r"\b(rlike|regexp\w*|like|similar)\b", re.I)
 
 
-def for_the_pass(rules: Sequence[Rule], contract: Contract, columns: Sequence[str], earlier: Earlier | None) -> list[Rule]:
+def for_the_pass(
+    rules: Sequence[Rule], contract: Contract, columns: Sequence[str], earlier: Earlier | None, sample: Sample | None = None
+) -> list[Rule]:
     """The rules that are to be judged while rows are written, cheap ones first: those that neither figures nor
     dictionaries can decide, did not at the last write, or that rows of a recent write broke.
 
     Args:
         columns: of the rows.
+        sample: of the rows, where there was no last write.
     """
     types = contract.schema()
     chosen = []
@@ -49,7 +53,9 @@ def for_the_pass(rules: Sequence[Rule], contract: Contract, columns: Sequence[st
         condition = str(rule.passes)
         named = conditions.names(bare(condition), columns)
         alone = len(named) == 1 and named <= set(types)
-        if not alone or _VARIES.search(condition) or (earlier and rule.name in earlier.broken):
+        broken = (earlier and rule.name in earlier.broken) or (sample and rule.name in sample.broken)
+        varied = sample and named <= sample.varied and conditions.read(bare(condition), types) is None
+        if not alone or broken or varied or _VARIES.search(condition):
             chosen.append(rule)
     if earlier and earlier.files.rows:
         waiting = [rule for rule in rules if rule not in chosen]

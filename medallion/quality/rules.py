@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from medallion.contract import Contract, Rule
 from medallion.errors import ContractError
+from medallion.quality.patterns import as_condition
 from medallion.rule_kinds import FLAG
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def passes(rules: Sequence[Rule]) -> Column:
 
     if not rules:
         return f.lit(True)
-    return f.expr(" AND ".join(f"coalesce(({rule.passes}), true)" for rule in rules))
+    return f.expr(" AND ".join(f"coalesce(({one}), true)" for one in as_condition([str(rule.passes) for rule in rules])))
 
 
 _LENIENT = "_malformed IS NOT NULL OR ("

@@ -22,6 +22,7 @@ from medallion.quality import conditions
 from medallion.quality.proofs import for_the_pass, prove
 from medallion.quality.quarantine import explain, rows_to_keep
 from medallion.quality.rules import naming_the_rule, passes, shown
+from medallion.quality.sample import look
 from medallion.quality.verdict import SAMPLES, Judged, of_rows
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def _judge(
     warnings = [rule for rule in contract.row_rules if not rule.puts_aside]  # and errors whose rows stay
     unread = [rule for rule in contract.row_rules if conditions.read(str(rule.passes), contract.schema()) is None]
     frame.select(*[passes([rule]) for rule in unread])  # that Spark can apply them, also those that it will not need to
-    in_pass = for_the_pass(errors, contract, frame.columns, staging.earlier())
+    earlier = staging.earlier()
+    sample = None if earlier and earlier.files.rows else look(frame, errors, contract)
+    in_pass = for_the_pass(errors, contract, frame.columns, earlier, sample)
     files = staging.write(frame, ~passes(in_pass) if in_pass else None)
     total = files.rows
     later = [rule for rule in errors if rule not in in_pass]

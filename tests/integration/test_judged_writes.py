@@ -90,7 +90,8 @@ def test_rows_that_break_a_rule_in_the_pass_never_reach_the_table(desk: Callable
 
 def test_a_rule_found_broken_late_costs_its_rows_and_is_in_the_pass_from_then_on(desk: Callable[..., Desk]) -> None:
     of = desk(GIVEN, KNOWN)
-    judged = of.write([row(1), row(2, amount=None), row(3, "abc"), row(4, "abc", None)])
+    shuffled = of.frame([row(1), row(2, amount=None), row(3, "abc"), row(4, "abc", None)]).repartition(1)
+    judged = of.write(shuffled)  # whose first rows are not to be had without the others
     assert {v.rule: (v.bad, v.decided_by) for v in judged.verdicts} == {"given": (2, "aggregate"), "known": (2, "aggregate")}
     assert (judged.rows_in, judged.rows_out, judged.quarantined, of.ids()) == (4, 1, 3, [1])
     reasons = {json.loads(r["record"])["id"]: r["rules"] for r in of.kept().collect()}
@@ -100,6 +101,27 @@ def test_a_rule_found_broken_late_costs_its_rows_and_is_in_the_pass_from_then_on
     judged = of.write([row(1), row(2, amount=None)])
     assert {v.rule: (v.bad, v.decided_by) for v in judged.verdicts} == {"given": (1, "pass"), "known": (0, "pass")}
     assert of.ids() == [1]
+
+
+def test_a_first_write_is_told_by_its_first_rows_what_it_is_like(
+    desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where rules are judged, and never what comes of it: what the sample misses is found late, as without it."""
+    rows = [row(1), row(2), row(3, amount=None), row(4, "abc"), row(5, "abc", None)]
+    for looked_at, way in ((5, {"given": "pass", "known": "pass"}), (3, {"given": "pass", "known": "aggregate"}),
+                           (2, {"given": "aggregate", "known": "aggregate"})):  # fmt: skip
+        monkeypatch.setattr("medallion.quality.sample.ROWS", looked_at)
+        of = desk(GIVEN, KNOWN)
+        judged = of.write(rows)
+        assert {v.rule: v.decided_by for v in judged.verdicts} == way
+        assert ({v.rule: v.bad for v in judged.verdicts}, of.ids()) == ({"given": 2, "known": 2}, [1, 2])
+        reasons = {json.loads(r["record"])["id"]: r["rules"] for r in of.kept().collect()}
+        assert reasons == {3: ["given"], 4: ["known"], 5: ["given", "known"]}
+    of = desk(GIVEN, KNOWN)
+    judged = of.write([row(n, chr(65 + n)) for n in range(9)])
+    assert {v.rule: v.decided_by for v in judged.verdicts} == {"given": "figures", "known": "pass"}, (
+        "too many values for a dictionary"
+    )
 
 
 def test_rows_of_another_date_are_found_where_they_were_written(desk: Callable[..., Desk]) -> None:

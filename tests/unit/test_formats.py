@@ -10,11 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyspark.sql import SparkSession
 
 from medallion.contract import Column, Contract
 from medallion.errors import InputError
 from medallion.lakehouse.history import Delivered
-from medallion.sources.arrival import Arrival
+from medallion.sources.arrival import EXTRA, Arrival, arrived
 from medallion.sources.formats import parse
 from medallion.sources.parquet_format import to_bytes
 from tests.unit.operations_rows import CONTRACTS
@@ -47,6 +48,23 @@ def refused(contract: Contract, data: bytes) -> str:
 def rows(arrival: Arrival) -> list[tuple[Any, ...]]:
     """(carrier, name, number, extra, malformed) of each row."""
     return [tuple(row.values()) for row in arrival.rows.to_pylist()]
+
+
+@pytest.mark.parametrize("malformed", [{}, {3: "torn"}])
+def test_rows_reach_spark_also_from_a_table_with_empty_pieces(spark: SparkSession, malformed: dict[int, str]) -> None:
+    one = rows_of({"carrier": ["UA"], "name": ["x"], "_source_row": [1]})
+    other = rows_of({"carrier": ["AA"], "name": ["y"], "_source_row": [2]})
+    pieces = pa.concat_tables([one, one.slice(0, 0), other.slice(0, 0), other])
+    assert pieces["carrier"].num_chunks == 4
+    found = arrived(AIRLINES, Delivered(date(2013, 1, 5), "d1", URI, "sha"), pieces, (), malformed)
+    carriers = [row["carrier"] for row in spark.createDataFrame(found.rows).orderBy("_source_row").collect()]
+    assert carriers == ["UA", "AA", *[""] * len(malformed)]
+
+
+def rows_of(columns: dict[str, list[Any]]) -> pa.Table:
+    """A parsed delivery of airlines, as `arrived` takes it."""
+    table = pa.table(columns)
+    return table.append_column("_extra", pa.nulls(table.num_rows, EXTRA))
 
 
 # ── JSON ──────────────────────────────────────────────────────────────────────────────────────────
