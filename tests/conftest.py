@@ -99,5 +99,7 @@ def spark() -> Iterator[SparkSession]:
     spark = session.local()
     for key, value in session.SMALL.items():
         spark.conf.set(key, value)
+    # rows made by hand are worked on as those of a file are, in tasks, not while the plan is made
+    spark.conf.set("spark.sql.optimizer.excludedRules", "org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation")
     yield spark
     spark.stop()

@@ -15,6 +15,7 @@ from medallion.quality.references import flagged
 from medallion.quality.rules import passes
 from medallion.quality.table_rules import verdicts_over
 from tests import independent
+from tests.frames import frame_of
 from tests.unit.operations_rows import CONTRACTS
 from tests.unit.row_parts import DAY
 
@@ -115,7 +116,7 @@ def test_flights_of_the_year_that_point_nowhere(spark: SparkSession, year: DataF
         "gold.operations.dim_airport": (text("airports.csv", None)[["faa"]], "airport_code string"),
         "gold.operations.dim_aircraft": (text("planes.csv", None)[["tailnum"]], "aircraft_key string"),
     }
-    there = {dataset: spark.createDataFrame(rows.to_numpy().tolist(), ddl) for dataset, (rows, ddl) in dims.items()}
+    there = {dataset: frame_of(spark, rows.to_numpy().tolist(), ddl) for dataset, (rows, ddl) in dims.items()}
     rules = [rule for rule in contract.rules if rule.reference]
     row = (
         flagged(year, contract, there.__getitem__).agg(*[F.count_if(~passes([rule])).alias(rule.name) for rule in rules]).first()
