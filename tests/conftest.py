@@ -37,13 +37,44 @@ os.environ["SPARK_SUBMIT_OPTS"] = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} {_
 os.environ["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
+_LONGEST = (
+    "tests/e2e/test_demo.py",
+    "tests.flights_lake",
+    "tests/integration/test_two_writers.py",
+    "tests/integration/test_order_of_days.py",
+    "tests/integration/test_publish_races.py",
+    "tests/integration/test_source_delta.py",
+    "tests/integration/test_upsert.py",
+    "tests/integration/test_command_line.py",
+    "tests/integration/test_readers_and_runs.py",
+    "tests/integration/test_jobs.py",
+    "tests/integration/test_blind_appends.py",
+    "tests/integration/test_interrupt.py",
+    "tests/integration/test_sales_and_finance.py",
+    "tests/integration/test_services.py",
+    "tests/integration/test_upsert_rules.py",
+)
+"""Groups of tests that take longest, the longest first."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have `--dist loadgroup` hand the groups out in our order: its own begins with those of many tests, so that a long
+    group of few tests comes last, and one process waits for it."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` a module runs in one process, and modules that share a dear fixture in the same one."""
+    """With `--dist loadgroup` a module runs in one process, and modules that share a dear fixture in the same one.
+    The longest come first and those without servers last: then both processes end at about the same time."""
+    place = {group: number for number, group in enumerate(_LONGEST)}
+    groups = {}
     for item in items:
         plugins = getattr(getattr(item, "module", None), "pytest_plugins", ())
-        shared = "tests.flights_lake" if "tests.flights_lake" in plugins else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(shared))
+        groups[item] = "tests.flights_lake" if "tests.flights_lake" in plugins else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=lambda item: (place.get(groups[item], len(place)), groups[item].startswith("tests/unit/")))
 
 
 def pytest_runtest_teardown() -> None:
@@ -99,5 +130,7 @@ def spark() -> Iterator[SparkSession]:
     spark = session.local()
     for key, value in session.SMALL.items():
         spark.conf.set(key, value)
+    # rows made by hand are worked on as those of a file are, in tasks, not while the plan is made
+    spark.conf.set("spark.sql.optimizer.excludedRules", "org.apache.spark.sql.catalyst.optimizer.ConvertToLocalRelation")
     yield spark
     spark.stop()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -36,16 +37,18 @@ def source(file: str, **options: object) -> pd.DataFrame:
     return pd.read_csv(Path(spec.origin).parent / "data" / file, **options)
 
 
+@cache
 def source_flights() -> pd.DataFrame:
-    """All flights of 2013 as the package has them."""
+    """All flights of 2013 as the package has them; read once, so leave them as they are."""
     return source("flights.csv.zip")
 
 
 def possible_flights(days: list[date], flights: pd.DataFrame) -> pd.DataFrame:
     """The flights of some days with their `flight_date`, without the one of that year that went faster
     than 700 mph (25 May), as silver quarantines it."""
-    found = flights.assign(flight_date=pd.to_datetime(flights[["year", "month", "day"]]).dt.date)
-    found = found[found.flight_date.isin(days)]
+    when = pd.to_datetime(flights[["year", "month", "day"]])
+    found = flights.assign(flight_date=when)[when.isin(pd.to_datetime(days))]
+    found["flight_date"] = found.flight_date.dt.date
     return found[~(found.distance / (found.air_time / 60) > 700)]
 
 

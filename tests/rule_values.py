@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from medallion.contract import Contract
 from medallion.odcs import reader
+from tests.frames import frame_of
 from tests.small_domain import GOLD
 
 NAN, INF = float("nan"), float("inf")
@@ -71,4 +72,4 @@ def contract(folder: Path, columns: list[dict[str, Any]], quality: list[dict[str
 def frame(spark: SparkSession, rows: list[dict[str, Any]]) -> DataFrame:
     """Rows by column; what is not named is null."""
     ddl = ", ".join(["id bigint", *(f"{name} {physical}" for name, (_, physical) in COLUMNS.items())])
-    return spark.createDataFrame([(i, *(row.get(name) for name in COLUMNS)) for i, row in enumerate(rows)], ddl)
+    return frame_of(spark, [(i, *(row.get(name) for name in COLUMNS)) for i, row in enumerate(rows)], ddl)

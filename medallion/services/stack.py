@@ -52,7 +52,8 @@ def up(settings: Settings, report: Report, *, guard: int | None = None) -> Setti
         settings: the home folder and the ports that are fixed.
         report: called with one line for each step, from several threads.
         guard: a process id; when this process ends, however it does, the stack is stopped and
-            its home folder removed. For tests.
+            its home folder removed. For tests: what it holds outlives a server that is killed, but not
+            the machine, so that nothing waits for the disk.
 
     Returns: the settings with the stack's addresses and secrets; `medallion.settings.load` returns
         the same from now on, with the environment's variables over it.
@@ -65,6 +66,7 @@ def up(settings: Settings, report: Report, *, guard: int | None = None) -> Setti
         ports.settle(state, settings.ports, report)
         state.save()
         if guard is not None:
+            state.passing = True
             _start_watchdog(state, guard)
         with ThreadPoolExecutor(4) as pool:
             steps = [

@@ -37,7 +37,8 @@ class State:
     """Ports, secrets and places of one stack.
 
     `ports` are those in use (chosen by us or set by `settings.ports`); `passwords` are random;
-    `postgres_folder` is where PostgreSQL's data really is.
+    `postgres_folder` is where PostgreSQL's data really is. `passing` says that the stack is removed when
+    some process ends: it need not outlive the machine.
     """
 
     home: Path
@@ -45,6 +46,7 @@ class State:
     ports: dict[str, int]
     passwords: dict[str, str]
     postgres_folder: Path | None = None
+    passing: bool = False
     services: dict[str, Started] = field(default_factory=dict)
     _writing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -108,6 +110,7 @@ class State:
                 "home": str(self.home),
                 "ports": self.ports.copy(),
                 "postgres_folder": str(self.postgres_folder) if self.postgres_folder else None,
+                "passing": self.passing,
                 "services": {name: asdict(started) for name, started in self.services.copy().items()},
             }
             temporary = self.home / "stack.json.new"
@@ -138,6 +141,7 @@ def read(settings: Settings) -> State | None:
             }
             | {name: parts.get("sources", {}).get(name, {}).get("password") or secrets.token_urlsafe(24) for name in _ENDPOINTS},
             postgres_folder=Path(content["postgres_folder"]) if content["postgres_folder"] else None,
+            passing=content.get("passing", False),
             services={name: Started(**values) for name, values in content["services"].items()},
         )
     except FileNotFoundError:

@@ -76,6 +76,11 @@ def own() -> Iterator[Own]:
         services.down(own.settings, own.lines.append, remove=True)
 
 
+def waits_for_the_disk(settings: Settings) -> bool:
+    with postgres.connect(settings.postgres) as connection:
+        return connection.execute("SHOW fsync").fetchone() == ("on",)
+
+
 def test_all_servers_run_and_are_used_again(own: Own) -> None:
     before = own.pids()
     assert None not in before.values()
@@ -83,6 +88,7 @@ def test_all_servers_run_and_are_used_again(own: Own) -> None:
     assert own.pids() == before
     assert {each.state for each in services.status(own.settings)} == {"running"}
     assert sum("runs already" in line for line in own.lines) == 5
+    assert not waits_for_the_disk(own.settings), "it does not outlive this process"
 
 
 def test_buckets_and_versioning(own: Own) -> None:
@@ -278,6 +284,7 @@ def test_two_starts_at_once_and_a_port_that_others_took() -> None:
         assert any(f"port {old} of minio was taken" in line for line in lines)
         assert fresh.s3.endpoint != f"http://127.0.0.1:{old}"
         assert len(minio.client(fresh.s3).list_buckets()) == len(BUCKETS)
+        assert waits_for_the_disk(fresh)
     finally:
         services.down(settings, print, remove=True)
     assert not settings.home.exists()

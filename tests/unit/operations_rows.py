@@ -14,6 +14,7 @@ from medallion.contract import UNPARSED, Contract
 from medallion.domain_folders import BUILT_IN
 from medallion.odcs import reader
 from medallion.rule_kinds import FLAG
+from tests.frames import frame_of
 from tests.unit import operations_feature_rows
 from tests.unit.row_parts import BRONZE, DAY, SILVER, Planted, Row, at, missing, utc
 
@@ -218,4 +219,4 @@ def frame(spark: SparkSession, dataset: str, rows: list[Row]) -> DataFrame:
     flags = {f"{FLAG}{rule.name}": "boolean" for rule in contract.rules if rule.reference}
     schema = contract.schema() | ({UNPARSED: "string"} if contract.layer == "silver" else {}) | flags
     full = [dict.fromkeys(flags, True) | SOUND[dataset] | row for row in rows]
-    return spark.createDataFrame([tuple(row[name] for name in schema) for row in full], ddl(schema))
+    return frame_of(spark, [tuple(row[name] for name in schema) for row in full], ddl(schema))

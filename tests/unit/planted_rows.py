@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from medallion.contract import BRONZE_COLUMNS, SILVER_COLUMNS, UNPARSED, Contract
 from medallion.domain_folders import BUILT_IN
 from medallion.odcs import reader
+from tests.frames import frame_of
 
 Row = dict[str, Any]
 Planted = dict[str, tuple[Row, Row]]
@@ -47,7 +48,7 @@ class Rows:
         schema = contract.schema() | ({UNPARSED: "string"} if contract.layer == "silver" else {})
         full = [self.sound[dataset] | row for row in rows]
         ddl = ", ".join(f"`{name}` {type_}" for name, type_ in schema.items())
-        return spark.createDataFrame([tuple(row[name] for name in schema) for row in full], ddl)
+        return frame_of(spark, [tuple(row[name] for name in schema) for row in full], ddl)
 
 
 def missing(*columns: str) -> Planted:

@@ -14,6 +14,7 @@ from medallion.errors import MedallionError
 from medallion.quality import deduplicate
 from medallion.quality.deduplicate import Deduplicated
 from medallion.quality.verdict import Judged
+from tests.frames import frame_of
 from tests.lake_tables import gold
 
 SCHEMA = "id int, value string, at double, _delivery string, _source_row bigint, _unparsed string"
@@ -27,7 +28,7 @@ def contract(**wanted: Any) -> Contract:
 
 def once(spark: SparkSession, rows: Rows, **wanted: Any) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
     """(delivery, source row) of the rows that stay, and the dropped ones by reason."""
-    found = Deduplicated(spark.createDataFrame([(*row, None)[:6] for row in rows], SCHEMA), contract(**wanted))
+    found = Deduplicated(frame_of(spark, [(*row, None)[:6] for row in rows], SCHEMA), contract(**wanted))
     kept: list[Row] = found.frame.collect()
     return sorted((row._delivery, row._source_row) for row in kept), found.dropped(Judged(len(kept), len(kept), 0, 0))
 
@@ -78,7 +79,7 @@ def test_of_a_key_the_latest_stays_then_the_last_delivered_then_the_last_row(
 
 def test_the_latest_of_each_key_alone(spark: SparkSession) -> None:
     """For a table that holds one row of each key: without what does not parse or has no key."""
-    frame = spark.createDataFrame([(*row, None)[:6] for row in ROWS], SCHEMA)
+    frame = frame_of(spark, [(*row, None)[:6] for row in ROWS], SCHEMA)
     found = deduplicate.latest(frame, contract(latest_by="at"))
     assert found.columns == frame.columns
     assert sorted((row._delivery, row._source_row) for row in found.collect()) == [("d1", 3), ("d1", 6), ("d2", 2)]
@@ -91,7 +92,7 @@ def test_the_last_delivery_counts_even_if_it_says_what_an_earlier_one_said(spark
 
 def test_one_exchange_is_enough(spark: SparkSession) -> None:
     """By the key; so the same exchange can prove that the key is unique."""
-    frame = spark.createDataFrame([(*row, None)[:6] for row in ROWS], SCHEMA)
+    frame = frame_of(spark, [(*row, None)[:6] for row in ROWS], SCHEMA)
     marked = deduplicate._marked(frame, contract(exact=True, latest_by="at"))
     plan = marked._jdf.queryExecution().executedPlan().toString()
     assert plan.count("Exchange hashpartitioning(id#") == plan.count("Exchange ") == 1
@@ -107,7 +108,7 @@ def test_counters_that_a_retried_task_doubled_are_not_believed(spark: SparkSessi
 
 
 def test_rows_that_do_not_add_up_are_an_error(spark: SparkSession) -> None:
-    found = Deduplicated(spark.createDataFrame([(*row, None)[:6] for row in ROWS], SCHEMA), contract(exact=True))
+    found = Deduplicated(frame_of(spark, [(*row, None)[:6] for row in ROWS], SCHEMA), contract(exact=True))
     found.frame.collect()
     with pytest.raises(
         MedallionError, match=r"silver\.operations\.things: 13 rows came in, and 8 were written, 1 quarantined, 2"
@@ -126,7 +127,7 @@ def test_a_key_is_settled_where_what_is_left_alone_is_put_aside(spark: SparkSess
 
     def settled(*rules: Rule, **wanted: Any) -> tuple[Rule, ...]:
         of = replace(contract(**wanted), rules=(*rules, unique, wider, other, in_all))
-        return Deduplicated(spark.createDataFrame([], SCHEMA), of).settled()
+        return Deduplicated(frame_of(spark, [], SCHEMA), of).settled()
 
     assert settled(parses, given, latest_by="at") == settled(parses, given, latest_by="at", exact=True) == (unique, wider)
     assert settled(parses, given, exact=True) == settled(parses, given) == ()

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from medallion.contract import Rule, Severity
 from medallion.errors import ContractError
 from medallion.quality.judge import judge
+from tests.frames import frame_of
 from tests.lake_tables import gold
 
 COLUMNS = {"id": "bigint", "text": "string", "amount": "int"}
@@ -28,7 +29,7 @@ def judged(frame: DataFrame, condition: str, severity: Severity = "error") -> No
 
 @pytest.fixture
 def frame(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame([(1, "7", 2), (2, "x", 0)], "id bigint, text string, amount int")
+    return frame_of(spark, [(1, "7", 2), (2, "x", 0)], "id bigint, text string, amount int")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from medallion.contract import Rule
 from medallion.quality import conditions, figures
 from medallion.quality.rules import passes
+from tests.frames import frame_of
 
 NAN, INF = float("nan"), float("inf")
 TYPES = {
@@ -149,7 +150,7 @@ def test_what_is_proven_holds_on_every_row(spark: SparkSession) -> None:
             for _ in range(chance.randint(1, 4))
         ])  # fmt: skip
     rows = [Row(table=i, **row) for i, table in enumerate(tables) for row in table]
-    frame = spark.createDataFrame(rows, f"table int, {schema}")
+    frame = frame_of(spark, rows, f"table int, {schema}")
     counts = [F.count_if(~passes([Rule("", "error", 0, "", c)])).alias(f"c{i}") for i, c in enumerate(CONDITIONS)]
     found = {row["table"]: row for row in frame.groupBy("table").agg(*counts).collect()}
     for number, table in enumerate(tables):

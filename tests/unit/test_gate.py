@@ -15,6 +15,7 @@ from medallion.errors import ContractError, GateRefused
 from medallion.quality import gate, judge, table_rules
 from medallion.quality.rules import passes
 from medallion.quality.verdict import Judged, Verdict
+from tests.frames import frame_of
 from tests.lake_tables import gold
 
 DAY = date(2013, 1, 1)
@@ -37,12 +38,12 @@ def contract(*rules: Rule, **more: Any) -> Contract:
 
 def run(spark: SparkSession, of: Contract, rows: list[tuple], kept: Kept | None = None) -> Judged:
     """Judge rows; what is written and what is put aside stays in memory, in `kept`."""
-    frame = spark.createDataFrame([(*row, None)[:3] for row in rows], "id bigint, amount int, email string")
+    frame = frame_of(spark, [(*row, None)[:3] for row in rows], "id bigint, amount int, email string")
     kept = {} if kept is None else kept
 
     def keep(name: str, frame: DataFrame) -> DataFrame:
         kept[name] = frame.collect()
-        return spark.createDataFrame(kept[name], frame.schema)
+        return frame_of(spark, kept[name], frame.schema)
 
     def write(frame: DataFrame) -> int:
         keep("written", frame)
@@ -86,7 +87,7 @@ def test_a_tolerance_below_1_is_a_share_and_from_1_on_a_number(tolerance: float,
 
 # ── rules on rows ─────────────────────────────────────────────────────────────────────────────────
 def test_a_rule_that_is_null_on_a_row_holds_and_every_rule_counts(spark: SparkSession) -> None:
-    frame = spark.createDataFrame([(1,), (-1,), (500,), (None,)], "amount int")
+    frame = frame_of(spark, [(1,), (-1,), (500,), (None,)], "amount int")
     rules = [POSITIVE, SMALL, rule("either", "amount IS NULL OR amount <> 7")]
     assert [row[0] for row in frame.select(passes(rules)).collect()] == [True, False, False, True]
     assert [row[0] for row in frame.select(passes([])).collect()] == [True] * 4
@@ -169,7 +170,7 @@ def test_a_bound_counts_what_was_written(rows: tuple[float, float], passed: bool
 def test_a_rule_of_the_table_looks_at_rows_of_earlier_writes_too(spark: SparkSession) -> None:
     few = Rule("few", "error", 0, "", rows=(0, 2))
     of_all = [dataclasses.replace(each, name=f"{each.name}_of_all", scope="table") for each in (UNIQUE, few)]
-    earlier: Kept = {"earlier": spark.createDataFrame([(2, 1, "x")], "id bigint, amount int, email string")}
+    earlier: Kept = {"earlier": frame_of(spark, [(2, 1, "x")], "id bigint, amount int, email string")}
     judged = run(spark, contract(POSITIVE, UNIQUE, few, *of_all), [(1, 1), (2, 1)], earlier)
     assert {v.rule: (v.bad, v.judged) for v in judged.verdicts} == {
         "positive": (0, 2), "key_unique": (0, 2), "few": (0, 2), "key_unique_of_all": (1, 3), "few_of_all": (1, 3)

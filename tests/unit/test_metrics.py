@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from medallion.contract import Column, Measure
 from medallion.quality.metrics import OTHERS, VALUES, _of_files, bins, of_rows
+from tests.frames import frame_of
 from tests.lake_tables import gold
 
 SCHEMA = Schema(
@@ -53,7 +54,7 @@ def test_files_tell_shares_of_nulls_and_bounds_and_nothing_personal() -> None:
 def test_rows_tell_means_distinct_values_and_distributions_in_one_pass(spark: SparkSession) -> None:
     nan, inf = float("nan"), float("inf")
     rows = [(1, 1.0, "a"), (2, 2.0, "a"), (3, nan, "b"), (None, None, None), (50, 9.0, "")]
-    frame = spark.createDataFrame(rows, "n int, x double, s string").repartition(2)
+    frame = frame_of(spark, rows, "n int, x double, s string").repartition(2)
     asked = (
         Measure("n", mean=True, edges=(2, 10.5)),
         Measure("x", mean=True, distinct=True),
@@ -64,7 +65,7 @@ def test_rows_tell_means_distinct_values_and_distributions_in_one_pass(spark: Sp
         "distinct": {"x": 4, "s": 3},
         "distribution": {"n": {"< 2": 1, "[2, 10.5)": 2, ">= 10.5": 1}, "s": {"a": 2, "b": 1, "": 1}},
     }
-    endless = spark.createDataFrame([(inf,)], "x double")
+    endless = frame_of(spark, [(inf,)], "x double")
     assert of_rows(endless, (Measure("x", mean=True, edges=(0,)),))["distribution"] == {"x": {"< 0": 0, ">= 0": 1}}
     assert of_rows(endless, (Measure("x", mean=True),))["mean"] == {}, "JSON has no infinities"
 

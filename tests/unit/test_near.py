@@ -10,11 +10,12 @@ from medallion.domains.operations import silver
 from medallion.odcs.deduplicate import SIMILARITY
 from medallion.quality.near import Cluster, clusters, normalised, variants
 from tests import near_names
+from tests.frames import frame_of
 from tests.unit.operations_rows import frame
 
 
 def found(spark: SparkSession, names: list[str], similarity: float = SIMILARITY) -> list[Cluster]:
-    return clusters(spark.createDataFrame([(name,) for name in names], "name string"), "name", similarity)
+    return clusters(frame_of(spark, [(name,) for name in names], "name string"), "name", similarity)
 
 
 def measured(spark: SparkSession, names: list[str], truth: list[set[str]], similarity: float = SIMILARITY) -> tuple[float, float]:
@@ -57,7 +58,7 @@ def test_the_table_made_by_hand_finds_what_this_finds_and_no_misspelt_name(spark
     ],
 )  # fmt: skip
 def test_a_name_is_normalised(spark: SparkSession, name: str, key: str) -> None:
-    assert spark.createDataFrame([(name,)], "name string").select(normalised("name")).collect()[0][0] == key
+    assert frame_of(spark, [(name,)], "name string").select(normalised("name")).collect()[0][0] == key
 
 
 def test_figures_are_no_slips_and_signs_are(spark: SparkSession) -> None:
@@ -67,7 +68,7 @@ def test_figures_are_no_slips_and_signs_are(spark: SparkSession) -> None:
 
 def test_the_most_frequent_name_is_canonical_and_the_weakest_link_the_score(spark: SparkSession) -> None:
     names = ["Kitfox"] * 2 + ["Kitfoxx"] * 3 + ["Kitfoxxy", "Piper"]
-    frame = spark.createDataFrame([(name,) for name in names], "name string")
+    frame = frame_of(spark, [(name,) for name in names], "name string")
     assert variants(frame, (Near("name", 0.8),)) == [
         {"column": "name", "canonical": "Kitfoxx", "names": {"Kitfoxx": 3, "Kitfox": 2, "Kitfoxxy": 1}, "score": 0.8571}
     ]

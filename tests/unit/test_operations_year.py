@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from datetime import date
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -14,7 +16,8 @@ from medallion.domains.operations import gold, silver
 from medallion.quality.references import flagged
 from medallion.quality.rules import passes
 from medallion.quality.table_rules import verdicts_over
-from tests import independent
+from tests import independent, independent_flights
+from tests.frames import frame_of
 from tests.unit.operations_rows import CONTRACTS
 from tests.unit.row_parts import DAY
 
@@ -42,8 +45,9 @@ def judged(frame: DataFrame, dataset: str) -> tuple[DataFrame, dict[str, int]]:
     return good.drop("_unparsed"), {name: bad for name, bad in row.asDict().items() if bad}
 
 
-def text(file: str, missing: str | None) -> pd.DataFrame:
-    found = independent.source(file, dtype=str, keep_default_na=False)
+def text(file: str | io.BytesIO, missing: str | None, columns: list[str] | None = None) -> pd.DataFrame:
+    read = pd.read_csv if isinstance(file, io.BytesIO) else independent.source
+    found = read(file, dtype=str, keep_default_na=False, usecols=columns)
     return found if missing is None else found.replace({missing: None})
 
 
@@ -88,8 +92,7 @@ def test_the_registry_breaks_no_rule_and_its_dimension_is_what_pandas_makes_of_i
 def test_features_of_chosen_days_are_those_that_pandas_makes(
     spark: SparkSession, weather: tuple[DataFrame, dict[str, int]], planes: tuple[DataFrame, dict[str, int]]
 ) -> None:
-    lines = text("flights.csv.zip", None)
-    lines = lines[pd.to_datetime(lines[["year", "month", "day"]]).dt.date.isin(DAYS)]
+    lines = pd.concat([text(io.BytesIO(independent_flights.source_bytes(day)), None) for day in DAYS], ignore_index=True)
     zones = silver.airports(bronze(spark, "bronze.operations.airports", text("airports.csv", None)))
     good, broken = judged(silver.flights(bronze(spark, "bronze.operations.flights", lines), zones), "silver.operations.flights")
     assert broken["faster_than_700_mph"] == 1
@@ -102,34 +105,34 @@ def test_features_of_chosen_days_are_those_that_pandas_makes(
 
 
 @pytest.fixture(scope="module")
-def year(spark: SparkSession) -> DataFrame:
+def year() -> pa.Table:
     """Where every flight of the year goes, and with which aircraft, as silver has them."""
-    lines = text("flights.csv.zip", "NA")[["dest", "tailnum", "month", "day"]].rename(columns={"tailnum": "tail_number"})
-    return spark.createDataFrame(pa.Table.from_pandas(lines, preserve_index=False))
+    lines = text("flights.csv.zip", "NA", ["month", "day", "dest", "tailnum"]).rename(columns={"tailnum": "tail_number"})
+    return pa.Table.from_pandas(lines, preserve_index=False)
 
 
-def test_flights_of_the_year_that_point_nowhere(spark: SparkSession, year: DataFrame) -> None:
+def test_flights_of_the_year_that_point_nowhere(spark: SparkSession, year: pa.Table) -> None:
     """52,606 flights have no aircraft in the registry; 2,512 of them name none."""
     contract = CONTRACTS["gold.operations.fact_flight"]
     dims = {
         "gold.operations.dim_airport": (text("airports.csv", None)[["faa"]], "airport_code string"),
         "gold.operations.dim_aircraft": (text("planes.csv", None)[["tailnum"]], "aircraft_key string"),
     }
-    there = {dataset: spark.createDataFrame(rows.to_numpy().tolist(), ddl) for dataset, (rows, ddl) in dims.items()}
+    there = {dataset: frame_of(spark, rows.to_numpy().tolist(), ddl) for dataset, (rows, ddl) in dims.items()}
     rules = [rule for rule in contract.rules if rule.reference]
-    row = (
-        flagged(year, contract, there.__getitem__).agg(*[F.count_if(~passes([rule])).alias(rule.name) for rule in rules]).first()
-    )
+    flights = flagged(spark.createDataFrame(year), contract, there.__getitem__)
+    row = flights.agg(*[F.count_if(~passes([rule])).alias(rule.name) for rule in rules]).first()
     assert row is not None
     assert row.asDict() == {"dest_reference": 7_602, "tail_number_reference": 52_606 - 2_512}
 
 
-def test_only_in_the_blizzard_did_many_flights_have_no_aircraft(year: DataFrame) -> None:
+def test_only_in_the_blizzard_did_many_flights_have_no_aircraft(spark: SparkSession, year: pa.Table) -> None:
     contract = CONTRACTS["silver.operations.flights"]
     (rule,) = [rule for rule in contract.table_rules if rule.measure]
     days = {}
     for month, day in ((2, 8), (2, 9), (5, 23)):
-        (days[month, day],) = verdicts_over([rule], contract, lambda m=month, d=day: year.filter(f"month = {m} AND day = {d}"))
+        of_day = year.filter((pc.field("month") == str(month)) & (pc.field("day") == str(day))).combine_chunks()
+        (days[month, day],) = verdicts_over([rule], contract, lambda rows=of_day: spark.createDataFrame(rows))
     assert {day: (v.bad, v.judged, v.passed) for day, v in days.items()} == {
         (2, 8): (161, 930, False), (2, 9): (168, 684, False), (5, 23): (0, 988, True)
     }  # fmt: skip

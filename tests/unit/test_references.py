@@ -21,6 +21,7 @@ from medallion.quality.judge import judge
 from medallion.quality.references import flagged
 from medallion.settings import Settings
 from tests import small_domain
+from tests.frames import frame_of
 from tests.small_domain import Document
 
 TO = "silver.operations.airports"
@@ -54,10 +55,10 @@ def test_rows_that_point_nowhere_are_put_aside_warned_of_or_stay(spark: SparkSes
     )  # fmt: skip
     assert of.references == (TO, "silver.shop.routes")
     there = {
-        TO: spark.createDataFrame([("IAH",), ("IAH",), ("EWR",), (None,)], "code string"),  # twice, and null
-        "silver.shop.routes": spark.createDataFrame([("IAH", "LGA"), ("IAH", "LGA")], "dest string, origin string"),
+        TO: frame_of(spark, [("IAH",), ("IAH",), ("EWR",), (None,)], "code string"),  # twice, and null
+        "silver.shop.routes": frame_of(spark, [("IAH", "LGA"), ("IAH", "LGA")], "dest string, origin string"),
     }
-    frame = spark.createDataFrame(ROWS, "id bigint, dest string, origin string")
+    frame = frame_of(spark, ROWS, "id bigint, dest string, origin string")
     kept: dict[str, Any] = {}
 
     def write(rows: DataFrame) -> int:
@@ -67,11 +68,11 @@ def test_rows_that_point_nowhere_are_put_aside_warned_of_or_stay(spark: SparkSes
 
     def aside(rows: DataFrame) -> DataFrame:
         kept["aside"] = rows.select("rules", "record").collect()
-        return spark.createDataFrame(kept["aside"], "rules array<string>, record string")
+        return frame_of(spark, kept["aside"], "rules array<string>, record string")
 
     judged = judge(
         frame, of, "run-1", None, write=write, quarantine=aside, table=lambda: frame,
-        written=lambda: spark.createDataFrame(kept["written"], frame.schema),
+        written=lambda: frame_of(spark, kept["written"], frame.schema),
         examined=lambda rows: flagged(rows, of, there.__getitem__),
     )  # fmt: skip
     assert [row[0] for row in kept["written"]] == [1, 3, 4]
@@ -91,7 +92,7 @@ def test_they_cost_one_small_job_for_each_dataset_pointed_into(spark: SparkSessi
     to = [{"id": name, "from": f"daily_totals.{name}", "to": f"{TO}.code"} for name in ("dest", "origin")]
     of = gold(tmp_path, *to)
     there = spark.range(5).selectExpr("concat('A', id) AS code")
-    frame = spark.createDataFrame(ROWS, "id bigint, dest string, origin string")
+    frame = frame_of(spark, ROWS, "id bigint, dest string, origin string")
     spark.sparkContext.setJobGroup(of.dataset, "judged")
     flagged(frame, of, lambda _: there).write.format("noop").mode("overwrite").save()
     assert len(spark.sparkContext.statusTracker().getJobIdsForGroup(of.dataset)) <= 2, "the write, and one for the keys"

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from medallion.quality.judge import judge
 from tests import plain_judge
+from tests.frames import frame_of
 from tests.rule_values import COLUMNS, VALUES, contract, frame, properties
 
 ROWS = st.lists(
@@ -103,7 +104,7 @@ def engine(spark: SparkSession, folder: Path, columns: list[dict[str, Any]], row
     def aside(bad: DataFrame) -> DataFrame:
         found = bad.selectExpr("get_json_object(record, '$.id') AS id", "rules", "record").collect()
         kept["aside"] = {int(row["id"]): set(row["rules"]) for row in found}
-        return spark.createDataFrame([(row["rules"], row["record"]) for row in found], "rules array<string>, record string")
+        return frame_of(spark, [(row["rules"], row["record"]) for row in found], "rules array<string>, record string")
 
     def written() -> DataFrame:
         return frame(spark, rows).filter(f"id IN ({', '.join(map(str, [-1, *kept['written']]))})")
