@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medallion.errors import MedallionError, ServiceUnavailable, SettingsError, UsageError
+from medallion.publish import snowflake_statements as sql
 from medallion.publish.target import Missing, Outrun, Unanswered
 from medallion.settings import Snowflake
 
@@ -95,7 +96,7 @@ class Session:
     def exists(self, table: str) -> bool:
         """Whether a table, by its quoted name, is there and may be read. Raises: as `execute`."""
         try:
-            self.execute(f"SELECT 1 FROM {table} LIMIT 0", repeatable=True)
+            self.execute(sql.EXISTS.text.format(table=table), repeatable=True)
         except Missing:
             return False
         return True
@@ -122,7 +123,7 @@ class Session:
         """Roll back what is open and log out; a server that does not answer is no error."""
         if not self._connection.is_closed():
             try:
-                self.execute("ROLLBACK")
+                self.execute(sql.ROLLBACK.text)
             except (Unanswered, Outrun, MedallionError):
                 logging.getLogger(__name__).info("no answer to the last ROLLBACK", exc_info=True)
             self._connection.close()
@@ -195,7 +196,7 @@ def answer(settings: Snowflake, query: str) -> pa.Table:
     """
     with closing(Session(settings, tag="medallion sql")) as session:
         try:
-            session.execute("BEGIN")
+            session.execute(sql.BEGIN.text)
             found = session.arrow(query)
         except (Unanswered, Outrun) as error:
             raise ServiceUnavailable(f"the warehouse gives no answer: {error}", hint="try again") from error

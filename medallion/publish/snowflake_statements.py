@@ -1,0 +1,86 @@
+"""Every statement that is sent to Snowflake, and no other file has one.
+
+A word in braces is filled in by whoever sends the statement, with names that are quoted and values
+that are escaped. Every write of the transaction says `WHERE {still}`, which is `STILL`: the head that
+it was planned from is shown still. A copy of such a request that arrives after its transaction has
+ended therefore changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement. `repeatable`: done twice is done once, so the client may send it again by itself."""
+
+    text: str
+    repeatable: bool = False
+
+
+ENTRY = '"SEQUENCE", "PUBLICATION_ID", "MAIN_HASH", "RUNS", "PUBLISHED_AT", "DETAILS"'
+"""The ledger's columns."""
+STILL = 'EXISTS (SELECT 1 FROM {head} WHERE "SEQUENCE" = {sequence})'
+
+# ── what is made once ─────────────────────────────────────────────────────────────────────────────
+CREATE_DATABASE = Statement("CREATE DATABASE IF NOT EXISTS {database}", repeatable=True)
+CREATE_SCHEMA = Statement("CREATE SCHEMA IF NOT EXISTS {schema}", repeatable=True)
+CREATE_STAGE = Statement("CREATE STAGE IF NOT EXISTS {stage}", repeatable=True)
+CREATE_LEDGER = Statement(
+    'CREATE TABLE IF NOT EXISTS {ledger} ("SEQUENCE" NUMBER(38,0), "PUBLICATION_ID" VARCHAR, '
+    '"MAIN_HASH" VARCHAR, "RUNS" VARCHAR, "PUBLISHED_AT" TIMESTAMP_NTZ(6), "DETAILS" VARCHAR)',
+    repeatable=True,
+)
+CREATE_HEAD = Statement(  # one statement makes the head and its only row, so that two publishers cannot make two rows
+    'CREATE TABLE IF NOT EXISTS {head} AS SELECT CAST(0 AS NUMBER(38,0)) AS "SEQUENCE", '
+    'CAST(NULL AS VARCHAR) AS "MAIN_HASH", CAST(NULL AS VARCHAR) AS "PUBLICATION_ID", '
+    'CAST(0 AS NUMBER(38,0)) AS "LOCKED"',
+    repeatable=True,
+)
+
+# ── tables ────────────────────────────────────────────────────────────────────────────────────────
+DESCRIBE_TABLE = Statement("DESCRIBE TABLE {table}", repeatable=True)
+CREATE_TABLE = Statement("CREATE TABLE IF NOT EXISTS {table} ({columns})", repeatable=True)
+ADD_COLUMN = Statement("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}", repeatable=True)
+
+# ── staging ───────────────────────────────────────────────────────────────────────────────────────
+PUT = Statement("PUT 'file://{pattern}' {place} AUTO_COMPRESS=FALSE OVERWRITE=TRUE PARALLEL=8", repeatable=True)
+CREATE_STAGED = Statement("CREATE TRANSIENT TABLE IF NOT EXISTS {staged} ({columns})", repeatable=True)
+COPY = Statement(
+    "COPY INTO {staged} FROM {place} FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE) "
+    "MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE ON_ERROR=ABORT_STATEMENT",
+    repeatable=True,
+)
+COUNT_STAGED = Statement("SELECT COUNT(*) FROM {staged}", repeatable=True)
+SHOW_STAGED = Statement("SHOW TABLES IN SCHEMA {schema}", repeatable=True)
+DROP_STAGED = Statement("DROP TABLE IF EXISTS {staged}", repeatable=True)
+REMOVE_FILES = Statement("REMOVE {place}", repeatable=True)
+
+# ── the transaction ───────────────────────────────────────────────────────────────────────────────
+BEGIN = Statement("BEGIN")
+LOCK_HEAD = Statement('UPDATE {head} SET "LOCKED" = "LOCKED" + 1')
+EMPTY = Statement("DELETE FROM {table} WHERE {still}")
+FILL = Statement("INSERT INTO {table} ({names}) SELECT {names} FROM {staged} WHERE {still}")
+COUNT = Statement("SELECT {counts}")
+ONE_COUNT = "(SELECT COUNT(*) FROM {table})"
+APPEND_ENTRY = Statement(
+    f"INSERT INTO {{ledger}} ({ENTRY}) SELECT {{sequence}}, {{publication_id}}, {{hash}}, {{runs}}, "
+    "CAST({at} AS TIMESTAMP_NTZ(6)), {details} WHERE {still}"
+)
+MOVE_HEAD = Statement(
+    'UPDATE {head} SET "SEQUENCE" = {next}, "MAIN_HASH" = {hash}, "PUBLICATION_ID" = {publication_id} '
+    'WHERE "SEQUENCE" = {sequence}'
+)
+COMMIT = Statement("COMMIT")
+ROLLBACK = Statement("ROLLBACK")
+
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────
+EXISTS = Statement("SELECT 1 FROM {table} LIMIT 0", repeatable=True)
+HEAD = Statement('SELECT "SEQUENCE", "MAIN_HASH", "PUBLICATION_ID" FROM {head}', repeatable=True)
+ENTRY_BY_SEQUENCE = Statement(f'SELECT {ENTRY} FROM {{ledger}} WHERE "SEQUENCE" = {{sequence}}', repeatable=True)
+ENTRY_BY_ID = Statement(f'SELECT {ENTRY} FROM {{ledger}} WHERE "PUBLICATION_ID" = {{publication_id}}', repeatable=True)
+NEWEST_ENTRIES = Statement(f'SELECT {ENTRY} FROM {{ledger}} ORDER BY "SEQUENCE" DESC LIMIT {{limit}}', repeatable=True)
+FETCH = Statement("SELECT {columns} FROM {table}", repeatable=True)
+# as integers, because Arrow's nanoseconds end in 2262, and the emulator's nulls in 1970
+FETCHED_TIMESTAMP = "DATE_PART(EPOCH_MICROSECOND, {name}) AS {name}"
