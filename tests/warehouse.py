@@ -119,9 +119,15 @@ def columns(settings: Settings, contract: Contract) -> list[str]:
         return list(target.columns(contract.dataset) or ())
 
 
+def staging(settings: Settings) -> str:
+    """The schema of staging tables."""
+    return "medallion" if settings.warehouse == "postgres" else "medallion_staging"
+
+
 def tables_of_the_ledger(settings: Settings) -> set[str]:
-    """The tables beside the ledger, and itself."""
-    found = select(settings, "SELECT lower(table_name) FROM information_schema.tables WHERE lower(table_schema) = 'medallion'")
+    """The tables beside the ledger and those of its staging, and itself."""
+    question = "SELECT lower(table_name) FROM information_schema.tables WHERE lower(table_schema) IN ('medallion', '{staging}')"
+    found = select(settings, question.format(staging=staging(settings)))
     return {name for (name,) in found}
 
 

@@ -31,7 +31,7 @@ _NESTED = ("list<", "map<", "struct<")
 class Column:
     """One column. `type` is one of boolean, int, bigint, float, double, decimal(p,s), date,
     timestamp (an instant), timestamp_ntz (a local time), string, binary, and json for what is
-    nested in the lake (see `nested.py`; not every warehouse takes it)."""
+    nested in the lake (see `nested.py`)."""
 
     name: str
     type: str

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from medallion.errors import MedallionError, ServiceUnavailable
+from medallion.publish import nested
+from medallion.publish.columns import Column
 from medallion.settings import S3
 
 if TYPE_CHECKING:
@@ -36,6 +38,16 @@ class LakeFiles:
     @property
     def bytes(self) -> int:
         return sum(path.stat().st_size for path in self.paths)
+
+    def with_texts(self, columns: Sequence[Column]) -> LakeFiles:
+        """The same rows, what is nested as texts of JSON: one file instead of these, if there is something nested."""
+        if not self.paths or not nested.names_of(columns):
+            return self
+        path = self.paths[0].with_name("texts.parquet")
+        nested.write(self.paths, columns, path)
+        for each in self.paths:
+            each.unlink()
+        return LakeFiles((path,), self.rows, False)
 
 
 def open_table(s3: S3, content: dict[str, Any]) -> StaticTable:

@@ -36,6 +36,14 @@ _HEAD = "medallion.publication_head"
 _LEDGER = "medallion.publications"
 _ENTRY = "sequence, publication_id, main_hash, runs, published_at, details"
 _NAME_BYTES = 63
+ABANDONED_S = 15.0
+"""A publisher whose transaction has been idle for so long is taken for dead. The server ends it by itself a little later
+(`postgres_session.IDLE_S`), unless a pooler or the server's own settings have taken that from the session."""
+_END_ABANDONED = """WITH found AS MATERIALIZED (SELECT pid, application_name FROM pg_stat_activity
+  WHERE application_name LIKE %s AND state LIKE 'idle in transaction%%'
+    AND state_change < clock_timestamp() - make_interval(secs => %s)
+    AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid())
+SELECT application_name FROM found WHERE pg_terminate_backend(pid, 5000)"""
 _MAKE = "SELECT pg_advisory_xact_lock(hashtext('medallion.publish')); LOCK TABLE pg_namespace IN ACCESS SHARE MODE;"
 """Before what is made where missing: two sessions that make the same at once would fail. The server remembers which schemas
 there were not, and forgets that only when it locks a table: so one is locked, as every reader does, once we need not wait."""
@@ -49,10 +57,10 @@ CREATE TABLE IF NOT EXISTS {_HEAD} AS SELECT 0::bigint AS sequence, NULL::text A
 class PostgresTarget:
     """One session with a PostgreSQL database."""
 
-    def __init__(self, settings: WarehousePostgres) -> None:
-        """Log in. Raises: ServiceUnavailable."""
-        self.name = "postgres"
-        self._session = Session(settings, tag="medallion publish", lock_wait_s=target.LOCK_WAIT_S)
+    def __init__(self, settings: WarehousePostgres, tag: str = target.PUBLISHER) -> None:
+        """Log in. `tag` says who we are, to people who look at the server. Raises: ServiceUnavailable."""
+        self.name, self.nested_as_texts = "postgres", False
+        self._session = Session(settings, tag=tag, lock_wait_s=target.LOCK_WAIT_S)
         self._files: dict[str, Sequence[Path]] = {}
 
     def close(self) -> None:
@@ -139,6 +147,9 @@ class PostgresTarget:
         there = {name.removeprefix(_STAGED) for (name,) in tables if name.startswith(_STAGED)}
         for place in sorted(place for place in there if place in places or left_over(place)):
             self._session.execute(f"DROP TABLE IF EXISTS {_staged(place)}")
+
+    def end_abandoned(self) -> list[str]:
+        return [name for (name,) in self._session.rows(_END_ABANDONED, [f"{target.PUBLISHER}%", ABANDONED_S])]
 
     # ── the transaction ───────────────────────────────────────────────────────────────────────
     def begin(self) -> None:

@@ -29,6 +29,7 @@ IDLE_S = 20.0
 _NETWORK_S = 60
 """How long data may stay unacknowledged before either side takes the other for gone."""
 _BATCH_ROWS = 20_000
+_NAME_BYTES = 63
 _BEATEN = (errors.LockNotAvailable, errors.SerializationFailure, errors.DeadlockDetected)
 _NO_SUCH_OBJECT = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 _GONE = (
@@ -63,7 +64,7 @@ class Session:
                 password=settings.password.get_secret_value(),
                 dbname=settings.database,
                 connect_timeout=settings.connect_timeout_s,
-                application_name=tag,
+                application_name=tag[:_NAME_BYTES],
                 client_encoding="UTF8",
                 options=" ".join(f"-c {name}={value}" for name, value in options.items()),
                 keepalives_idle=30,

@@ -148,7 +148,7 @@ def _attempt(
     steps: Steps,
     attempts: Attempts,
 ) -> Publication:
-    with closing(connect(settings)) as target:
+    with closing(connect(settings, steps.work(attempts.publication_id))) as target:
         if attempts.places and (done := target.entry(publication_id=attempts.publication_id)):
             report("the ledger says that it was done")  # the answer to COMMIT was lost, not the COMMIT
             clean(target, steps, attempts)
@@ -168,6 +168,8 @@ def _attempt(
             fits = {d: fit(settings.s3, target, d, todo.contents[d]) for d in todo.changed}  # all, before any effect
             target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
+            for name in target.end_abandoned():
+                report(f"ended the transaction that '{name}' had left open")
             new = _replace(target, todo, staged, steps, attempts)
         except MedallionError:
             clean(target, steps, attempts)

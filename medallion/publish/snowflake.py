@@ -1,24 +1,28 @@
 """Snowflake as a target; the statements themselves are in `snowflake_statements.py`.
 
 Names are quoted once, in `_name`, in upper case, so that unquoted use works:
-`gold.operations.fact_flight` is "GOLD"."OPERATIONS"."FACT_FLIGHT". The ledger, its head, the stage
-and the staging tables are in the schema MEDALLION of the same database, because a transaction of
-the emulator writes one database only.
+`gold.operations.fact_flight` is "GOLD"."OPERATIONS"."FACT_FLIGHT". The ledger and its head are in the
+schema MEDALLION of the same database, because a transaction of the emulator writes one database only.
+Staging tables and a stage for each table and publication are in the transient schema MEDALLION_STAGING;
+the stages are temporary, so that their files go with the session, whatever becomes of the publisher.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medallion.errors import ServiceUnavailable
 from medallion.publish import snowflake_statements as sql
 from medallion.publish import target
-from medallion.publish.columns import Column, not_published
+from medallion.publish.columns import Column
 from medallion.publish.ledger import Entry, Head
 from medallion.publish.snowflake_session import Session
 from medallion.publish.target import Missing, Outrun, left_over
@@ -28,24 +32,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from snowflake.connector.cursor import SnowflakeCursor
 
+ABANDONED_S = 90
+"""A publisher that has sent nothing for so long within its transaction is taken for dead: longer than a live one
+waits for the network (`snowflake.network_timeout_s`)."""
+log = logging.getLogger(__name__)
 _SCHEMA = "medallion"
+_STAGING = "medallion_staging"
 _HEAD = "publication_head"
 _LEDGER = "publications"
-_STAGE = "publication_files"
+_STAGE = "files_"
 _STAGED = "staged_"
 
 
 class SnowflakeTarget:
     """One session with Snowflake, or with its emulator."""
 
-    def __init__(self, settings: Snowflake) -> None:
-        """Log in. Raises: ServiceUnavailable, SettingsError."""
-        self.name = "snowflake"
-        self._session = Session(settings, tag="medallion publish")
+    def __init__(self, settings: Snowflake, tag: str = target.PUBLISHER) -> None:
+        """Log in. `tag` says who we are, to people who look at the warehouse. Raises: ServiceUnavailable, SettingsError."""
+        self.name, self.nested_as_texts = "snowflake", True
+        self._session = Session(settings, tag=tag)
         self._database = settings.database
         self._head_table = self._name(_SCHEMA, _HEAD)
         self._ledger = self._name(_SCHEMA, _LEDGER)
-        self._stage = self._name(_SCHEMA, _STAGE)
+        self._schemas: set[str] | None = None
+        self._locked = 0
+        self._ours = _word(f"medallion {settings.database} ")
+        self._transaction = self._ours + _word(tag.removeprefix("medallion "))
 
     def __enter__(self) -> SnowflakeTarget:
         return self
@@ -71,10 +83,10 @@ class SnowflakeTarget:
         return self._name(domain, name)
 
     def _staged(self, place: str) -> str:
-        return self._name(_SCHEMA, _STAGED + place)
+        return self._name(_STAGING, _STAGED + place)
 
-    def _at(self, place: str) -> str:
-        return f"@{self._stage}/{place}/"
+    def _stage(self, place: str) -> str:
+        return self._name(_STAGING, _STAGE + place)
 
     def _column(self, column: Column) -> str:
         return f"{_quoted(column.name)} {_DDL.get(column.type) or column.type.replace('decimal', 'NUMBER')}"
@@ -84,27 +96,34 @@ class SnowflakeTarget:
         return types.get(column.type) or column.type.replace("decimal", "NUMBER")
 
     def check(self, dataset: str, columns: Sequence[Column]) -> None:
-        for column in columns:
-            if column.type == "json":
-                raise not_published(dataset, f"column '{column.name}' is nested")
+        """Every name and every type of the lake has a place here."""
 
     # ── ledger ────────────────────────────────────────────────────────────────────────────────
     def prepare(self) -> None:
-        if self._session.exists(self._head_table):  # made last, so all the rest is there
-            self._run(sql.CREATE_STAGE, stage=self._stage)  # except that the emulator forgets its stages
-            return
-        self._run(sql.CREATE_DATABASE, database=self._name())
-        self._run(sql.CREATE_SCHEMA, schema=self._name(_SCHEMA))
-        self._run(sql.CREATE_STAGE, stage=self._stage)
-        self._run(sql.CREATE_LEDGER, ledger=self._ledger)
-        self._run(sql.CREATE_HEAD, head=self._head_table)
+        self._make_schema(_STAGING, sql.CREATE_STAGING_SCHEMA)
+        if not self._session.exists(self._head_table):  # made last, so all the rest is there
+            self._make_schema(_SCHEMA)
+            self._run(sql.CREATE_LEDGER, ledger=self._ledger)
+            self._run(sql.CREATE_HEAD, head=self._head_table)
+
+    def _make_schema(self, name: str, how: sql.Statement = sql.CREATE_SCHEMA) -> None:
+        """Create a schema, and the database, where they are missing: else no right to make one is needed."""
+        if self._schemas is None:
+            try:
+                self._schemas = {str(row[1]).upper() for row in self._rows(sql.SHOW_SCHEMAS, database=self._name())}
+            except Missing:
+                self._run(sql.CREATE_DATABASE, database=self._name())
+                self._schemas = set()
+        if name.upper() not in self._schemas:
+            self._run(how, schema=self._name(name))
+            self._schemas.add(name.upper())
 
     def head(self) -> Head:
         try:
             rows = self._rows(sql.HEAD, head=self._head_table)
         except Missing:
             return Head(0, None, None)
-        [(sequence, hash_, publication_id)] = rows
+        [(sequence, hash_, publication_id, self._locked)] = rows
         return Head(int(sequence), hash_, publication_id)
 
     def entry(self, *, sequence: int | None = None, publication_id: str | None = None) -> Entry | None:
@@ -135,7 +154,7 @@ class SnowflakeTarget:
 
     def create(self, dataset: str, columns: Sequence[Column]) -> None:
         _, domain, _ = dataset.split(".")
-        self._run(sql.CREATE_SCHEMA, schema=self._name(domain))
+        self._make_schema(domain)
         body = ", ".join(self._column(column) for column in columns)
         self._run(sql.CREATE_TABLE, table=self._table(dataset), columns=body)
 
@@ -145,29 +164,31 @@ class SnowflakeTarget:
 
     # ── staging ───────────────────────────────────────────────────────────────────────────────
     def stage(self, place: str, files: Sequence[Path]) -> None:
+        self._run(sql.CREATE_STAGE, stage=self._stage(place))
         if files:
             pattern = str(files[0].parent / "*.parquet").replace("'", "\\'")
-            self._run(sql.PUT, pattern=pattern, place=self._at(place))
+            self._run(sql.PUT, pattern=pattern, stage=self._stage(place))
 
     def copy(self, place: str, columns: Sequence[Column]) -> int:
         staged = self._staged(place)
-        body = ", ".join(self._column(column) for column in columns)
+        texts = (replace(column, type="string") if column.type == "json" else column for column in columns)
+        body = ", ".join(self._column(column) for column in texts)
         self._run(sql.CREATE_STAGED, staged=staged, columns=body)
-        self._run(sql.COPY, staged=staged, place=self._at(place))
+        self._run(sql.COPY, staged=staged, stage=self._stage(place))
         return int(self._rows(sql.COUNT_STAGED, staged=staged)[0][0])
 
     def discard(self, places: Sequence[str]) -> None:
-        tables = self._rows(sql.SHOW_STAGED, schema=self._name(_SCHEMA))
+        tables = self._rows(sql.SHOW_STAGED, schema=self._name(_STAGING))
         names = [str(row[1]).lower() for row in tables]
         there = {name.removeprefix(_STAGED) for name in names if name.startswith(_STAGED)}
         for place in sorted(set(places) | {place for place in there if left_over(place)}):
             self._run(sql.DROP_STAGED, staged=self._staged(place))
-            if self._session.dialect.removes_files:
-                self._run(sql.REMOVE_FILES, place=self._at(place))
+        for place in places:
+            self._run(sql.DROP_STAGE, stage=self._stage(place))
 
     # ── the transaction ───────────────────────────────────────────────────────────────────────
     def begin(self) -> None:
-        self._run(sql.BEGIN)
+        self._run(sql.BEGIN, name=self._transaction)
 
     def lock(self) -> Head:
         deadline = time.monotonic() + target.LOCK_WAIT_S
@@ -183,14 +204,24 @@ class SnowflakeTarget:
             self.begin()
 
     def _still(self, head: Head) -> str:
-        return sql.STILL.format(head=self._head_table, sequence=head.sequence)
+        return sql.STILL.format(head=self._head_table, sequence=head.sequence, locked=self._locked)
 
     def empty(self, dataset: str, head: Head) -> None:
         self._run(sql.EMPTY, table=self._table(dataset), still=self._still(head))
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         names = ", ".join(_quoted(column.name) for column in columns)
-        self._run(sql.FILL, table=self._table(dataset), names=names, staged=self._staged(place), still=self._still(head))
+        values = ", ".join(
+            (sql.FILLED_JSON if column.type == "json" else "{name}").format(name=_quoted(column.name)) for column in columns
+        )
+        self._run(
+            sql.FILL,
+            table=self._table(dataset),
+            names=names,
+            values=values,
+            staged=self._staged(place),
+            still=self._still(head),
+        )
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         counts = ", ".join(sql.ONE_COUNT.format(table=self._table(dataset)) for dataset in datasets)
@@ -209,7 +240,14 @@ class SnowflakeTarget:
             still=self._still(head),
             **told,
         )
-        self._run(sql.MOVE_HEAD, head=self._head_table, next=entry.sequence, sequence=head.sequence, **told)
+        self._run(
+            sql.MOVE_HEAD,
+            head=self._head_table,
+            next=entry.sequence,
+            sequence=head.sequence,
+            locked=self._locked,
+            **told,
+        )
         if self.head() != Head(entry.sequence, entry.hash, entry.publication_id):
             raise Outrun("the head did not move")
 
@@ -219,24 +257,41 @@ class SnowflakeTarget:
     def rollback(self) -> None:
         self._run(sql.ROLLBACK)
 
+    def end_abandoned(self) -> list[str]:
+        ended = []
+        try:
+            for id_, _, session, name, *_ in self._rows(sql.SHOW_TRANSACTIONS):
+                if not str(name).lower().startswith(self._ours):
+                    continue
+                [(under_way, quiet)] = self._rows(sql.QUIET, database=self._name(), session=int(session))
+                if not under_way and quiet is not None and quiet >= ABANDONED_S:
+                    self._run(sql.ABORT_TRANSACTION, id=int(id_))
+                    ended.append(str(name))
+        except ServiceUnavailable:  # it may have ended meanwhile, and an account may not let us look
+            log.info("what others left open could not be looked at", exc_info=True)
+        return ended
+
     # ── reading ───────────────────────────────────────────────────────────────────────────────
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
-        chosen = ", ".join(
-            (sql.FETCHED_TIMESTAMP if c.type.startswith("timestamp") else "{name}").format(name=_quoted(c.name)) for c in columns
-        )
+        chosen = ", ".join(sql.FETCHED.get(column.type, "{name}").format(name=_quoted(column.name)) for column in columns)
         return self._session.arrow(sql.FETCH.text.format(columns=chosen, table=self._table(dataset)))
 
 
 _DDL = {
     "boolean": "BOOLEAN", "int": "NUMBER(38,0)", "bigint": "NUMBER(38,0)", "float": "FLOAT", "double": "FLOAT",
     "date": "DATE", "timestamp": "TIMESTAMP_LTZ(6)", "timestamp_ntz": "TIMESTAMP_NTZ(6)", "string": "VARCHAR",
-    "binary": "BINARY",
+    "binary": "BINARY", "json": "VARIANT",
 }  # fmt: skip
 _DESCRIBED = _DDL | {"timestamp_ntz": "TIMESTAMP_NTZ"}
 
 
 def _quoted(name: str) -> str:
     return '"' + name.upper().replace('"', '""') + '"'
+
+
+def _word(text: str) -> str:
+    """A text as a name that needs no quotes."""
+    return re.sub(r"\W", "_", text, flags=re.ASCII).lower()
 
 
 def _text(value: Any) -> str:

@@ -31,22 +31,20 @@ _NO_SUCH_OBJECT = {2003, 2043}
 class Dialect:
     """Where the emulator is not Snowflake.
 
-    - `removes_files`: it has no `REMOVE @stage/…`; its stages are gone when its server ends.
     - `instant`: `DESCRIBE` calls TIMESTAMP_LTZ by another name.
     - `waits`: a statement that meets another transaction's lock fails at once instead of waiting.
     - `retries`: a bug or gap of its own is a status 500, which the client would repeat for a
       minute; and it does not know a repeated request by its id, as Snowflake does.
     """
 
-    removes_files: bool
     instant: str
     waits: bool
     retries: bool
 
 
 DIALECTS = {
-    False: Dialect(removes_files=True, instant="TIMESTAMP_LTZ", waits=True, retries=True),
-    True: Dialect(removes_files=False, instant="TIMESTAMP_TZ", waits=False, retries=False),
+    False: Dialect(instant="TIMESTAMP_LTZ", waits=True, retries=True),
+    True: Dialect(instant="TIMESTAMP_TZ", waits=False, retries=False),
 }
 
 
@@ -59,6 +57,10 @@ class Session:
         self.dialect = DIALECTS[settings.emulated]
         self.address = f"{settings.host}:{settings.port}" if settings.emulated else f"account {settings.account}"
         self._connection = self._login(tag)
+        try:
+            self.execute(sql.NO_SECONDARY_ROLES.text, repeatable=sql.NO_SECONDARY_ROLES.repeatable)
+        except (Unanswered, Outrun) as error:
+            raise self._down(error) from error
 
     def execute(self, statement: str, *, repeatable: bool = False) -> SnowflakeCursor:
         """Run one statement.
@@ -196,7 +198,7 @@ def answer(settings: Snowflake, query: str) -> pa.Table:
     """
     with closing(Session(settings, tag="medallion sql")) as session:
         try:
-            session.execute(sql.BEGIN.text)
+            session.execute(sql.BEGIN_READING.text)
             found = session.arrow(query)
         except (Unanswered, Outrun) as error:
             raise ServiceUnavailable(f"the warehouse gives no answer: {error}", hint="try again") from error

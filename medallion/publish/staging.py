@@ -63,6 +63,10 @@ class Steps:
     def __init__(self, journal: Journal, run_id: str) -> None:
         self._journal, self._run_id = journal, run_id
 
+    def work(self, publication_id: str) -> str:
+        """What the publication is called in the warehouse: its id, and the run's if it is one's."""
+        return publication_id if self._run_id == publication_id else f"{publication_id} run {self._run_id}"
+
     @contextmanager
     def __call__(self, name: str, **detail: object) -> Iterator[None]:
         with self._journal.step(self._run_id, f"publish.{name}", **detail):
@@ -129,6 +133,8 @@ def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Re
     with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name:
         files = lake_files.fetch(s3, fit.table, Path(name))
         found = digest(files.paths, fit.columns)
+        if target.nested_as_texts:
+            files = files.with_texts(fit.columns)
         size = files.bytes
         with steps("stage", dataset=dataset, place=place, files=len(files.paths), bytes=size):
             target.stage(place, files.paths)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LOCK_WAIT_S = 30.0
 """How long a publication waits for another one's transaction before it plans again."""
+PUBLISHER = "medallion publish"
+"""How the sessions of publishers begin to call themselves."""
 _LEFT_AFTER = timedelta(days=1)
 
 
@@ -43,6 +45,8 @@ class Target(Protocol):
     """
 
     name: str
+    nested_as_texts: bool
+    """Files are staged with lists, structs and maps as texts of JSON."""
 
     def prepare(self) -> None:
         """Create the ledger, and where the warehouse lets us the database, where they are missing."""
@@ -77,6 +81,13 @@ class Target(Protocol):
 
     def copy(self, place: str, columns: Sequence[Column]) -> int:
         """Load what was staged at a place into a new staging table. Returns: its rows."""
+
+    def end_abandoned(self) -> list[str]:
+        """End the transactions that our own publishers have left open in this database: those that have
+        no statement under way and have sent none for so long that they are dead, stopped or cut off.
+        One that comes back finds its transaction gone, changes nothing, and asks the ledger.
+
+        Returns: what those publishers called themselves."""
 
     def begin(self) -> None:
         """Begin the transaction."""
@@ -137,15 +148,19 @@ def left_over(place: str) -> bool:
 
 
 # ── the choice ────────────────────────────────────────────────────────────────────────────────────
-def connect(settings: Settings) -> Target:
-    """A session with the warehouse of the settings. Raises: ServiceUnavailable."""
+def connect(settings: Settings, work: str = "") -> Target:
+    """A session with the warehouse of the settings, and what it is for, as the warehouse is to call it.
+
+    Raises: ServiceUnavailable.
+    """
+    tag = f"{PUBLISHER} {work}".strip()
     if settings.warehouse == "postgres":
         from medallion.publish.postgres import PostgresTarget
 
-        return PostgresTarget(settings.warehouse_postgres)
+        return PostgresTarget(settings.warehouse_postgres, tag)
     from medallion.publish.snowflake import SnowflakeTarget
 
-    return SnowflakeTarget(settings.snowflake)
+    return SnowflakeTarget(settings.snowflake, tag)
 
 
 def answer(settings: Settings, query: str) -> pa.Table:

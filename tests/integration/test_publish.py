@@ -15,7 +15,7 @@ from medallion.lakehouse.nessie import MAIN
 from medallion.publish.publication import history, publish
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
-from tests.warehouse import BOTH, agreed, columns, database, rows, select, tables_of_the_ledger
+from tests.warehouse import BOTH, agreed, columns, database, rows, select, staging, tables_of_the_ledger
 
 pytest_plugins = ["tests.warehouse"]
 pytestmark = BOTH
@@ -233,8 +233,8 @@ def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: La
 
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: [{"id": 1, "name": "a"}]})
-    select(settings, "CREATE SCHEMA medallion")
-    select(settings, f"CREATE TABLE {database(settings)}.medallion.staged_20200102t030405_dead_0 (a INT)")
+    select(settings, f"CREATE SCHEMA {staging(settings)}")
+    select(settings, f"CREATE TABLE {database(settings)}.{staging(settings)}.staged_20200102t030405_dead_0 (a INT)")
     publish(settings, Contracts(one), journal=Recorder(), run="run-1")
     names = ["create", "stage", "copy", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup"]
     assert steps == [("run-1", f"publish.{name}") for name in names]
