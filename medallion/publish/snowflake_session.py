@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_S = 120
 _WRONG_SECRET = {390100, 390144, 394300, 394301, 250001}
 _LOCKED = {604, 605, 625, 90082}
+_NO_SESSION = {390104, 390111, 390112, 390113, 390114, 390115}  # ended, expired, or its token has
 _NO_SUCH_OBJECT = {2003, 2043}
 
 
@@ -79,6 +80,8 @@ class Session:
         except errors.ProgrammingError as error:
             if error.errno in _LOCKED:
                 raise Outrun(str(error)) from error
+            if error.errno in _NO_SESSION:
+                raise Unanswered(str(error)) from error
             if error.errno in _NO_SUCH_OBJECT:
                 raise Missing(f"the warehouse refused a statement: {error.msg}", hint=statement[:200]) from error
             raise self._refused(statement, error) from error

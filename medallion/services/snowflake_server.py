@@ -6,7 +6,7 @@ than fakesnow alone: a wrong password is refused; two transactions that change t
 an error of their own (000625), not an 'internal error' that clients repeat; a transaction whose
 client was killed does not hold its rows for ever; a timestamp that is null arrives as null; numbers
 within a VARIANT stay exact; transactions have names, are shown and can be aborted from another
-session; a stage can be dropped; and neither results nor sessions are kept for ever.
+session; a stage can be dropped; a session that has ended is named as such; and neither results nor sessions are kept for ever.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ _WRONG_PASSWORD = {
     "data": {"nextAction": "RETRY_LOGIN"},
     "code": "390100",
     "message": "Incorrect username or password was specified.",
+    "success": False,
+}
+_NO_SESSION = {
+    "data": None,
+    "code": "390111",
+    "message": "Session no longer exists. New login required to access the service.",
     "success": False,
 }
 _execute = FakeSnowflakeCursor.execute
@@ -212,6 +218,9 @@ class Sessions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         token = dict(scope.get("headers", ())).get(b"authorization", b"").decode()[17:-1]
+        if scope.get("path") == "/queries/v1/query-request" and token not in server.sessions:
+            await JSONResponse(_NO_SESSION)(scope, receive, send)  # fakesnow answers 401, which the client cannot read
+            return
         self.busy[token] += 1
         try:
             await self.app(scope, receive, send)
