@@ -20,6 +20,7 @@ from medallion.publish.snowflake_session import Session
 from medallion.publish.target import connect
 from medallion.services import postgres
 from medallion.settings import Settings
+from tests import acceptance
 from tests.lake_tables import Contracts, LakeTables
 from tests.postgres_proxy import PostgresProxy
 from tests.tcp_proxy import TcpProxy
@@ -34,7 +35,13 @@ def settings(stack: Settings, request: pytest.FixtureRequest) -> Iterator[Settin
     """The running stack, with a database of the warehouse for this test alone: Snowflake's, if no other is asked for."""
     name = f"t{uuid.uuid4().hex[:10]}"
     if getattr(request, "param", "snowflake") == "snowflake":
-        yield with_snowflake(stack, database=name)
+        if not request.config.pluginmanager.has_plugin("tests.acceptance"):  # the emulator goes with the stack
+            yield with_snowflake(stack, database=name)
+            return
+        account = stack.model_copy(update={"snowflake": acceptance.ACCOUNT or stack.snowflake})
+        settings = with_snowflake(account, database=acceptance.new_database())
+        yield settings
+        select(settings, f'DROP DATABASE IF EXISTS "{settings.snowflake.database.upper()}"')
         return
     identifier = psycopg_sql.Identifier(name)
     with postgres.connect(stack.postgres) as connection:

@@ -18,7 +18,7 @@ from tests.lake_tables import Contracts, LakeTables, gold
 from tests.warehouse import BOTH, agreed, columns, database, rows, select, staging, tables_of_the_ledger
 
 pytest_plugins = ["tests.warehouse"]
-pytestmark = BOTH
+pytestmark = [BOTH, pytest.mark.acceptance]
 
 COLUMNS = {"id": "bigint", "name": "string"}
 

@@ -22,6 +22,7 @@ from tests.lake_tables import Contracts, LakeTables, gold
 from tests.warehouse import BOTH, POSTGRES, agreed, columns, database, rows, select
 
 pytest_plugins = ["tests.warehouse"]
+pytestmark = pytest.mark.acceptance
 
 COLUMNS = {"id": "bigint", "name": "string"}
 
