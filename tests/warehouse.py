@@ -41,7 +41,10 @@ def settings(stack: Settings, request: pytest.FixtureRequest) -> Iterator[Settin
         account = stack.model_copy(update={"snowflake": acceptance.ACCOUNT or stack.snowflake})
         settings = with_snowflake(account, database=acceptance.new_database())
         yield settings
-        select(settings, f'DROP DATABASE IF EXISTS "{settings.snowflake.database.upper()}"')
+        elsewhere = with_snowflake(settings, database=stack.snowflake.database)
+        select(elsewhere, f'DROP DATABASE IF EXISTS "{settings.snowflake.database.upper()}"')
+        names = {row[1].upper() for row in select(elsewhere, "SHOW DATABASES LIKE 'MEDALLION_ACCEPTANCE_%'")}
+        assert settings.snowflake.database.upper() not in names
         return
     identifier = psycopg_sql.Identifier(name)
     with postgres.connect(stack.postgres) as connection:

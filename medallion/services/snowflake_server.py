@@ -6,7 +6,8 @@ than fakesnow alone: a wrong password is refused; two transactions that change t
 an error of their own (000625), not an 'internal error' that clients repeat; a transaction whose
 client was killed does not hold its rows for ever; a timestamp that is null arrives as null; numbers
 within a VARIANT stay exact; transactions have names, are shown and can be aborted from another
-session; a stage can be dropped; a session that has ended is named as such; and neither results nor sessions are kept for ever.
+session; a stage or a database can be dropped; a session that has ended is named as such; and neither
+results nor sessions are kept for ever.
 """
 
 from __future__ import annotations
@@ -140,10 +141,19 @@ def _drop_stage(cursor: FakeSnowflakeCursor, database: str, schema: str, name: s
     return f"SELECT '{name} successfully dropped.' AS status"
 
 
+def _drop_database(cursor: FakeSnowflakeCursor, name: str) -> str:
+    cursor._duck_conn.execute(f'DETACH DATABASE IF EXISTS "{name}"')
+    if folder := cursor._conn.db_path:
+        for path in folder.glob(f"{name}.db*"):
+            path.unlink()
+    return f"SELECT '{name} successfully dropped.' AS status"
+
+
 _Translation = Callable[[FakeSnowflakeCursor | None, re.Match[str]], str]
 _TRANSLATED: list[tuple[re.Pattern[str], _Translation]] = [
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), translation)
     for pattern, translation in (
+        (r'DROP DATABASE IF EXISTS "(\w+)"$', lambda c, m: _drop_database(c, m[1]) if c else "SELECT 1"),
         (r"USE SECONDARY ROLES \w+$", lambda _, m: "SELECT 'Statement executed successfully.' AS status"),
         (r"BEGIN TRANSACTION NAME (\w+)$", lambda _, m: "BEGIN"),
         (r"SHOW TRANSACTIONS$", lambda _, m: transactions.shown()),

@@ -14,9 +14,10 @@ import pytest
 from medallion.publish import postgres, postgres_session, snowflake
 from medallion.publish import publication as publishing
 from medallion.publish.ledger import Head
+from medallion.publish.postgres import PostgresTarget
 from medallion.publish.publication import history, publish
 from medallion.publish.snowflake import SnowflakeTarget
-from medallion.publish.target import Target, connect
+from medallion.publish.target import Target, Unanswered, connect
 from medallion.settings import Settings
 from tests.acceptance import NOT_FOR_AN_ACCOUNT
 from tests.lake_tables import Contracts, LakeTables, gold
@@ -281,3 +282,32 @@ def test_a_rewind_whose_connection_is_lost_is_done_once(settings: Settings, lake
     again = [line for line in lines if "planning the publication again" in line]
     assert len(again) == (0 if when == "after COMMIT" else 1)
     assert any("ledger says that it was done" in line for line in lines) == (when == "during COMMIT")
+
+
+@BOTH
+@pytest.mark.parametrize("when", ["before COMMIT", "during COMMIT"])
+def test_an_answer_that_is_lost_within_the_client(
+    settings: Settings, lake: LakeTables, domain: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """As no answer looks to the publication, where nothing can stand between client and server."""
+    one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
+    contracts = Contracts(one, two)
+    at = lake.commit({one: version(1), two: version(1)})
+    kind = PostgresTarget if settings.warehouse == "postgres" else SnowflakeTarget
+    commit, lost, lines = kind.commit, [], []
+
+    def lose(target: Any) -> None:
+        if lost or when == "during COMMIT":
+            commit(target)
+        if not lost:
+            lost.append(when)
+            raise Unanswered("lost on purpose")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "commit", lose)
+        done = publish(settings, contracts, report=lines.append)
+    assert lost == [when]
+    assert (done.outcome, done.hash, done.sequence) == ("published", at, 1)
+    assert [entry.hash for entry in history(settings)] == [at]
+    assert any("ledger says that it was done" in line for line in lines) == (when == "during COMMIT")
+    assert agreed(settings, contracts)
