@@ -238,4 +238,6 @@ def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: La
     publish(settings, Contracts(one), journal=Recorder(), run="run-1")
     names = ["create", "stage", "copy", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup"]
     assert steps == [("run-1", f"publish.{name}") for name in names]
+    if settings.warehouse == "snowflake":
+        assert select(settings, f"SHOW STAGES IN SCHEMA {database(settings)}.{staging(settings)}") == []
     assert tables_of_the_ledger(settings) == {"publication_head", "publications"}

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from medallion.errors import ServiceUnavailable
 from medallion.publish import postgres, postgres_session, snowflake
 from medallion.publish import publication as publishing
+from medallion.publish import snowflake_statements as sql
 from medallion.publish.ledger import Head
 from medallion.publish.postgres import PostgresTarget
 from medallion.publish.publication import history, publish
@@ -168,7 +170,7 @@ def test_a_publisher_that_works_is_never_ended(
 
 @SNOWFLAKE
 def test_a_publisher_that_was_ended_changes_nothing_by_itself(
-    settings: Settings, lake: LakeTables, domain: str, soon: None
+    settings: Settings, lake: LakeTables, domain: str, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its session goes on, and what it sends would commit by itself; nobody has moved the head meanwhile."""
     one = gold("one", COLUMNS, domain=domain)
@@ -180,6 +182,12 @@ def test_a_publisher_that_was_ended_changes_nothing_by_itself(
         assert slow.lock() == head
         time.sleep(2.1)
         assert len(other.end_abandoned()) == 1
+        assert isinstance(other, SnowflakeTarget)
+        with pytest.raises(ServiceUnavailable, match="does not exist"):
+            other._run(sql.ABORT_TRANSACTION, id=12)
+        with monkeypatch.context() as patched:
+            patched.setattr(sql, "SHOW_TRANSACTIONS", sql.Statement("SHOW WHAT_AN_ACCOUNT_DOES_NOT"))
+            assert other.end_abandoned() == [], "who may not look publishes all the same"
         slow.empty(one.dataset, head)
         assert rows(settings, one) == before
         with pytest.raises(publishing.Outrun, match="did not move"):

@@ -39,6 +39,8 @@ def test_role_warehouse_and_whose_work_it_is_are_told_at_login(settings: Setting
         assert isinstance(proxy, TcpProxy)
         there = with_snowflake(through(settings, proxy), role="MEDALLION_PUBLISHER", warehouse="PUBLISHING")
         done = publish(there, Contracts(one), run="run-20130102-abc")
+        lake.commit({one: [{"id": 2}]})
+        publish(there, Contracts(one))
         logins, statements = asked(proxy, "/session/v1/login-request"), asked(proxy, "/queries/v1/query-request")
     (line, body) = logins[0]
     assert "roleName=MEDALLION_PUBLISHER" in line
@@ -49,6 +51,8 @@ def test_role_warehouse_and_whose_work_it_is_are_told_at_login(settings: Setting
     assert parameters["ABORT_DETACHED_QUERY"] is True
     sent = [statement["sqlText"] for _, statement in statements]
     assert sent[0] == "USE SECONDARY ROLES NONE"
+    made = [text for text in sent if text.startswith(("CREATE DATABASE", "CREATE SCHEMA", "CREATE TRANSIENT SCHEMA"))]
+    assert len(made) == len(set(made)) == 3, "the second publication finds them, and needs no right to make any"
     transaction = f"medallion_{settings.snowflake.database}_publish_{done.publication_id}_run_run_20130102_abc"
     assert f"BEGIN TRANSACTION NAME {transaction}" in sent
 
