@@ -56,8 +56,8 @@ class SnowflakeTarget:
         self._ledger = self._name(_SCHEMA, _LEDGER)
         self._schemas: set[str] | None = None
         self._locked = 0
-        self._ours = _word(f"medallion {settings.database} ")
-        self._transaction = self._ours + _word(tag.removeprefix("medallion "))
+        self._ours = _word(f"medallion {settings.database} publish")  # so begin the names of our transactions
+        self._transaction = self._ours + _word(tag.removeprefix(target.PUBLISHER))
 
     def __enter__(self) -> SnowflakeTarget:
         return self
