@@ -214,7 +214,7 @@ def show(run_id: str, as_json: Json = False) -> None:
         found = story.show(lake.journal, lake.store, run_id)
         found["publications"] = [
             {"sequence": e.sequence, "publication_id": e.publication_id, "hash": e.hash, "published_at": e.published_at,
-             "changed": list(e.changed)}
+             "changed": list(e.changed), "staged_bytes": e.staged_bytes, "reencoded_bytes": e.reencoded_bytes}
             for e in (history(lake.settings) if found["state"] == "published" else ())
             if found["run_id"] in e.runs
         ]  # fmt: skip

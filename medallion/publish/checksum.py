@@ -27,6 +27,14 @@ class Digest:
     rows: int
     checksum: str
 
+    def replaced(self, old: Digest, new: Digest) -> Digest:
+        """That of a table of this digest after rows of the digest `old` were replaced by those of `new`."""
+        halves = (
+            (int(self.checksum[at], 16) - int(old.checksum[at], 16) + int(new.checksum[at], 16)) % 2**64
+            for at in (slice(16), slice(16, 32))
+        )
+        return Digest(self.rows - old.rows + new.rows, "".join(f"{half:016x}" for half in halves))
+
 
 def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Digest:
     """Rows and checksum of an Arrow table or of Parquet files.

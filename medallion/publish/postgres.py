@@ -24,6 +24,7 @@ from medallion.publish import target
 from medallion.publish.checksum import rows_of
 from medallion.publish.columns import Column, not_published
 from medallion.publish.ledger import Entry, Head
+from medallion.publish.partitions import Part, condition
 from medallion.publish.postgres_session import Session
 from medallion.publish.target import Missing, Outrun, left_over
 from medallion.settings import WarehousePostgres
@@ -148,8 +149,12 @@ class PostgresTarget:
         self._session.execute(f"UPDATE {_HEAD} SET locked = locked + 1")
         return self.head()  # a new statement: it sees what was committed while we waited
 
-    def empty(self, dataset: str, head: Head) -> None:
-        self._session.execute(f"DELETE FROM {_table(dataset)}")
+    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
+        where = "" if parts is None else f" WHERE {condition(parts, _quoted, self._literal)}"
+        self._session.execute(f"DELETE FROM {_table(dataset)}{where}")
+
+    def _literal(self, column: Column, text: str) -> str:
+        return "CAST('{}' AS {})".format(text.replace("'", "''"), self.type_of(column))
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         names = ", ".join(_quoted(column.name) for column in columns)

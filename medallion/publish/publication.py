@@ -41,8 +41,8 @@ class Publication:
 
     `hash` is the commit that was to be shown; `sequence`, `shown` (a hash) and `tables` (every
     published table) are the ledger's head afterwards; `changed` are the tables that this
-    publication wrote, `runs` the ids of the runs that it brought, `reencoded_bytes` what could not
-    be staged as it lay in the lake.
+    publication wrote, `runs` the ids of the runs that it brought, `staged_bytes` what it put into the warehouse's
+    stage, `reencoded_bytes` what of that could not be staged as it lay in the lake.
     """
 
     outcome: Outcome
@@ -60,7 +60,8 @@ class Publication:
     def message(self) -> str:
         at, shown = self.hash[:12], (self.shown or "nothing")[:12]
         return {
-            "published": f"published main@{at} as number {self.sequence}: {len(self.changed)} tables changed",
+            "published": f"published main@{at} as number {self.sequence}: {len(self.changed)} tables changed, "
+            f"{size(self.staged_bytes)} staged, {size(self.reencoded_bytes)} of them written anew",
             "already": f"main@{at} is already published, as number {self.sequence}",
             "unchanged": f"nothing to publish: no published table has changed from {shown} to main@{at}",
             "older": f"main@{at} is older than {shown}, which the warehouse shows; nothing was changed "
@@ -152,7 +153,7 @@ def _attempt(
         if attempts.places and (done := target.entry(publication_id=attempts.publication_id)):
             report("the ledger says that it was done")  # the answer to COMMIT was lost, not the COMMIT
             clean(target, steps, attempts)
-            return _result("published", done.hash, done, attempts)
+            return _result("published", done.hash, done)
         head = target.head()
         entry = target.entry(sequence=head.sequence) if head.sequence else None
         try:
@@ -162,10 +163,12 @@ def _attempt(
                 report(f"main@{todo.hash[:12]} does not follow {str(head.hash)[:12]}, which is shown: every table is replaced")
             if todo.outcome != "published":
                 clean(target, steps, attempts)
-                result = _result(todo.outcome, todo.hash, entry, attempts)
+                result = _result(todo.outcome, todo.hash, entry)
                 report(result.message)
                 return result
-            fits = {d: fit(settings.s3, target, d, todo.contents[d]) for d in todo.changed}  # all, before any effect
+            bases = {d: base for d, base in todo.bases.items() if d not in attempts.whole}
+            # all, before any effect
+            fits = {d: fit(settings.s3, target, d, todo.contents[d], bases.get(d)) for d in todo.changed}
             target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
             new = _replace(target, todo, staged, steps, attempts)
@@ -173,7 +176,7 @@ def _attempt(
             clean(target, steps, attempts)
             raise
         clean(target, steps, attempts)
-        result = _result("published", todo.hash, new, attempts)
+        result = _result("published", todo.hash, new)
         report(result.message)
         return result
 
@@ -200,6 +203,8 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
         published_at=None,
         tables=todo.kept | {dataset: each.state for dataset, each in staged.items()},
         changed=tuple(staged),
+        staged_bytes=sum(each.bytes for each in staged.values()),
+        reencoded_bytes=sum(each.bytes for each in staged.values() if not each.as_they_are),
     )
     with steps("begin", hash=todo.hash, publication_id=attempts.publication_id):
         target.begin()
@@ -209,14 +214,17 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
             if found != head:
                 raise Outrun(f"the warehouse shows {(found.hash or 'nothing')[:12]} by now")
         for dataset, each in staged.items():
+            if each.parts == ():
+                continue  # other metadata, the same rows
             with steps("delete", dataset=dataset):
-                target.empty(dataset, head)
+                target.empty(dataset, head, each.parts)
             with steps("insert", dataset=dataset, place=each.place, rows=each.state.rows):
                 target.fill(dataset, each.place, each.columns, head)
         counts = target.counts(tuple(staged))
         for dataset, each in staged.items():
             if counts[dataset] != each.state.rows:
                 attempts.staged.clear()  # what was staged may be gone, as when the warehouse has crashed
+                attempts.whole.add(dataset)  # or others have changed rows in partitions that stay
                 raise Outrun(f"{dataset} has {counts[dataset]} rows instead of {each.state.rows} in the transaction")
         with steps("ledger", sequence=entry.sequence):
             target.append(entry, head)
@@ -228,9 +236,8 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
     return entry
 
 
-def _result(outcome: Outcome, hash_: str, entry: Entry | None, attempts: Attempts) -> Publication:
+def _result(outcome: Outcome, hash_: str, entry: Entry | None) -> Publication:
     mine = entry if outcome == "published" else None
-    used = [attempts.staged[key] for key in attempts.staged if mine and key[0] in mine.changed]
     return Publication(
         outcome=outcome,
         publication_id=entry.publication_id if entry else None,
@@ -240,6 +247,14 @@ def _result(outcome: Outcome, hash_: str, entry: Entry | None, attempts: Attempt
         tables=dict(entry.tables) if entry else {},
         changed=mine.changed if mine else (),
         runs=mine.runs if mine else (),
-        staged_bytes=sum(each.bytes for each in used),
-        reencoded_bytes=sum(each.bytes for each in used if not each.as_they_are),
+        staged_bytes=mine.staged_bytes if mine else 0,
+        reencoded_bytes=mine.reencoded_bytes if mine else 0,
     )
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    for unit, of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= of:
+            return f"{count / of:.1f} {unit}"
+    return f"{count} bytes"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from medallion.publish import target
 from medallion.publish.columns import Column, not_published
 from medallion.publish.ledger import Entry, Head
+from medallion.publish.partitions import Part, condition
 from medallion.publish.snowflake_session import Session
 from medallion.publish.target import Missing, Outrun, left_over
 from medallion.settings import Snowflake
@@ -74,7 +75,7 @@ class SnowflakeTarget:
         return f"@{self._stage}/{place}/"
 
     def _column(self, column: Column) -> str:
-        return f"{_quoted(column.name)} {_DDL.get(column.type) or column.type.replace('decimal', 'NUMBER')}"
+        return f"{_quoted(column.name)} {_type(column)}"
 
     def type_of(self, column: Column) -> str:
         types = _DESCRIBED | {"timestamp": self._session.dialect.instant}
@@ -196,8 +197,9 @@ class SnowflakeTarget:
     def _still(self, head: Head) -> str:
         return f'EXISTS (SELECT 1 FROM {self._head_table} WHERE "SEQUENCE" = {head.sequence})'
 
-    def empty(self, dataset: str, head: Head) -> None:
-        self._session.execute(f"DELETE FROM {self._table(dataset)} WHERE {self._still(head)}")
+    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
+        which = "" if parts is None else f"{condition(parts, _quoted, _literal)} AND "
+        self._session.execute(f"DELETE FROM {self._table(dataset)} WHERE {which}{self._still(head)}")
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         names = ", ".join(_quoted(column.name) for column in columns)
@@ -248,6 +250,14 @@ _DDL = {
     "binary": "BINARY",
 }  # fmt: skip
 _DESCRIBED = _DDL | {"timestamp_ntz": "TIMESTAMP_NTZ"}
+
+
+def _type(column: Column) -> str:
+    return _DDL.get(column.type) or column.type.replace("decimal", "NUMBER")
+
+
+def _literal(column: Column, text: str) -> str:
+    return f"CAST({_text(text)} AS {_type(column)})"
 
 
 def _quoted(name: str) -> str:

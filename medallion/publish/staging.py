@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medallion.errors import MedallionError, UsageError
+from medallion.errors import MedallionError, ServiceUnavailable, UsageError
 from medallion.lakehouse.nessie import Content
 from medallion.publish import lake_files
-from medallion.publish.checksum import digest
+from medallion.publish.checksum import Digest, digest
 from medallion.publish.columns import Column, from_iceberg
 from medallion.publish.ledger import Head, TableState
+from medallion.publish.partitions import Change, Part, since
 from medallion.publish.plan import Plan
 from medallion.publish.target import Journal, Outrun, Target, Unanswered
 from medallion.settings import S3
@@ -33,21 +34,23 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Staged:
-    """One version of one table, loaded into a staging table."""
+    """One version of one table, or those partitions of it that changed, loaded into a staging table."""
 
     place: str
     columns: tuple[Column, ...]
     state: TableState
     bytes: int
     as_they_are: bool
+    parts: tuple[Part, ...] | None = None
 
 
 @dataclass
 class Attempts:
-    """What is kept from one attempt to the next."""
+    """What is kept from one attempt to the next. `whole` are tables that are not replaced by partitions after all."""
 
     publication_id: str
-    staged: dict[tuple[str, str, int, int], Staged] = field(default_factory=dict)
+    staged: dict[tuple[str, str, int, int, str], Staged] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
     places: list[str] = field(default_factory=list)
     rewinds_from: Head | None = None
 
@@ -71,16 +74,20 @@ class Steps:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a target's table lacks of the lake's: all of it, or some columns."""
+    """What a target's table lacks of the lake's: all of it, or some columns, or (`change`) no more than the partitions
+    that changed since `base`."""
 
     table: StaticTable
     columns: tuple[Column, ...]
     exists: bool
     new: tuple[Column, ...]
+    base: TableState | None = None
+    change: Change | None = None
 
 
-def fit(s3: S3, target: Target, dataset: str, content: Content) -> Fit:
-    """Compare a table's columns in lake and target. Changes nothing.
+def fit(s3: S3, target: Target, dataset: str, content: Content, base: TableState | None = None) -> Fit:
+    """Compare a table's columns in lake and target, and its partitions with those of `base`, what the target
+    shows, if it may be replaced by partitions. Changes nothing.
 
     Raises: UsageError for a column that the target cannot hold, and for a change that would break
         consumers: a column that is gone, or another type.
@@ -107,7 +114,8 @@ def fit(s3: S3, target: Target, dataset: str, content: Content) -> Fit:
             f"{dataset}: {problem}; consumers would break, so the warehouse is unchanged", hint=hint, dataset=dataset
         )
     new = tuple(column for column in columns if column.name.lower() not in (there or {}))
-    return Fit(table, columns, there is not None, new)
+    change = since(s3, base, content, table, columns) if base and there and not new else None
+    return Fit(table, columns, there is not None, new, base, change)
 
 
 def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Report, steps: Steps, attempts: Attempts) -> Staged:
@@ -122,12 +130,16 @@ def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Re
         with steps("add_columns", dataset=dataset, columns=[column.name for column in fit.new]):
             target.add(dataset, fit.new)
     content = todo.contents[dataset]
-    version = (dataset, content["id"], content["snapshotId"], content["schemaId"])
+    since_what = fit.base.metadata_location if fit.base and fit.change else ""
+    version = (dataset, content["id"], content["snapshotId"], content["schemaId"], since_what)
     if staged := attempts.staged.get(version):  # an earlier attempt has brought it
         return replace(staged, state=replace(staged.state, hash=todo.hash))
-    place = attempts.place()
+    place, change = attempts.place(), fit.change
+    before = _before(s3, fit) if change else None
+    if before is None:
+        change = None
     with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name:
-        files = lake_files.fetch(s3, fit.table, Path(name))
+        files = lake_files.fetch(s3, fit.table, Path(name), change.now if change else None)
         found = digest(files.paths, fit.columns)
         size = files.bytes
         with steps("stage", dataset=dataset, place=place, files=len(files.paths), bytes=size):
@@ -146,7 +158,10 @@ def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Re
             dataset=dataset,
         )
     anew = "" if files.as_they_are else ", written anew"
-    report(f"staged {dataset}: {copied} rows, {len(files.paths)} files{anew}")
+    which = f" of {len(change.parts)} partitions that changed" if change else ""
+    report(f"staged {dataset}: {copied} rows{which}, {len(files.paths)} files{anew}")
+    if before and fit.base:
+        found = Digest(fit.base.rows, fit.base.checksum).replaced(before, found)
     state = TableState(
         content_id=content["id"],
         snapshot_id=content["snapshotId"],
@@ -156,8 +171,20 @@ def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Re
         checksum=found.checksum,
         hash=todo.hash,
     )
-    attempts.staged[version] = Staged(place, fit.columns, state, size, files.as_they_are)
+    parts = change.parts if change else None
+    attempts.staged[version] = Staged(place, fit.columns, state, size, files.as_they_are, parts)
     return attempts.staged[version]
+
+
+def _before(s3: S3, fit: Fit) -> Digest | None:
+    """What the target shows of the partitions that changed, from the lake's files of then; None if they are gone."""
+    if not fit.change:
+        return None
+    try:
+        with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name:
+            return digest(lake_files.fetch(s3, fit.change.old, Path(name), fit.change.before).paths, fit.columns)
+    except ServiceUnavailable:
+        return None
 
 
 def clean(target: Target, steps: Steps, attempts: Attempts) -> None:

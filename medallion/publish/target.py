@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from medallion.errors import ServiceUnavailable
 from medallion.publish.columns import Column
 from medallion.publish.ledger import Entry, Head
+from medallion.publish.partitions import Part
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class Target(Protocol):
     def lock(self) -> Head:
         """Take the head's lock, waiting for whoever has it, then read it. Raises: Outrun."""
 
-    def empty(self, dataset: str, head: Head) -> None:
-        """Delete all rows of a dataset's table, if the head is still this one."""
+    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
+        """Delete the rows of a dataset's table, or of these partitions of it, if the head is still this one."""
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         """Insert what was copied at a place, if the head is still this one."""
