@@ -267,12 +267,16 @@ def publish(
         bool,
         typer.Option("--allow-rewind", help="Also show a commit that is older, or of another history; replaces every table."),
     ] = False,
+    allow_breaking: Annotated[
+        list[str] | None,
+        typer.Option("--allow-breaking", metavar="DATASET.COLUMN", help="The warehouse may lose this column; repeat for others."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show gold as it is on main in the warehouse, in one transaction."""
     from medallion import job
 
-    job.publish(at, as_json, allow_rewind=allow_rewind)
+    job.publish(at, as_json, allow_rewind=allow_rewind, allow_breaking=allow_breaking or ())
 
 
 @app.command()

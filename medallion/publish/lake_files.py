@@ -60,18 +60,33 @@ def open_table(s3: S3, content: dict[str, Any]) -> StaticTable:
     return table
 
 
-def fetch(s3: S3, table: StaticTable, folder: Path, tasks: Sequence[FileScanTask] | None = None) -> LakeFiles:
-    """Put a table's present rows into a folder as Parquet.
+def planned(table: StaticTable) -> list[FileScanTask]:
+    """A table's present files, and their row-level deletes. Raises: ServiceUnavailable."""
+    try:
+        return list(table.scan().plan_files())
+    except OSError as error:
+        raise _unreadable(table.metadata_location, error) from error
+
+
+def without_nulls(table: StaticTable, tasks: Iterable[FileScanTask]) -> frozenset[str]:
+    """The columns in which no file of a table has a null, as the manifests count them; all, if there are no files."""
+    proven = {field.field_id: field.name for field in table.schema().fields}
+    for task in tasks:
+        counts = task.file.null_value_counts or {}
+        proven = {id_: name for id_, name in proven.items() if counts.get(id_) == 0}
+    return frozenset(proven.values())
+
+
+def fetch(s3: S3, table: StaticTable, tasks: Sequence[FileScanTask], folder: Path) -> LakeFiles:
+    """Put the present rows of a table's files into a folder as Parquet.
 
     Args:
+        tasks: the files that are meant, as `planned` gives them.
         folder: exists and is empty; afterwards it holds the returned files and nothing else.
-        tasks: those of the table's files that are meant, if not all.
 
     Raises: ServiceUnavailable if the object store cannot be read.
     """
     try:
-        if tasks is None:
-            tasks = list(table.scan().plan_files())
         rows = sum(task.file.record_count for task in tasks)
         if not any(task.delete_files for task in tasks):
             paths = _download(s3, tasks, folder)

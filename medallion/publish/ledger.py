@@ -28,7 +28,7 @@ class TableState:
 
     `content_id`, `snapshot_id`, `schema_id` and `metadata_location` say which version of the lake's
     table it is; `rows` and `checksum` what is in it (see `checksum.py`); `hash` at which commit of
-    `main` it was last written.
+    `main` it was last written; `described` which comments and keys it was given (see `describing.py`).
     """
 
     content_id: str
@@ -38,6 +38,7 @@ class TableState:
     rows: int
     checksum: str
     hash: str
+    described: str = ""
 
     def shows(self, content: dict[str, Any]) -> bool:
         """Whether a Nessie content is the same version of the same table."""

@@ -19,7 +19,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from medallion.errors import MedallionError
-from medallion.lakehouse.nessie import Content
 from medallion.publish import lake_files
 from medallion.publish.columns import Column
 from medallion.publish.ledger import TableState
@@ -27,6 +26,8 @@ from medallion.settings import S3
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask, StaticTable
+
+    from medallion.lakehouse.nessie import Content
 
 AT_MOST = 500
 """More partitions than these are not named one by one: the table is replaced as a whole."""
@@ -77,23 +78,25 @@ def condition(parts: Sequence[Part], name: Callable[[str], str], literal: Callab
     return "(" + " OR ".join("(" + " AND ".join(told(within) for within in part) + ")" for part in parts) + ")"
 
 
-def since(s3: S3, base: TableState, content: Content, table: StaticTable, columns: Sequence[Column]) -> Change | None:
+def since(
+    s3: S3, base: TableState, content: Content, table: StaticTable, now: Sequence[FileScanTask], columns: Sequence[Column]
+) -> Change | None:
     """What changed of a table since the version that the warehouse shows; None if that cannot be told by partitions.
 
     Args:
         base: what the warehouse shows.
-        content, table, columns: the version that it is to show.
+        content, table, now, columns: the version that it is to show, and its files.
     """
     if (base.content_id, base.schema_id) != (content["id"], content["schemaId"]):
         return None
     try:
         old = lake_files.open_table(s3, {"metadataLocation": base.metadata_location, "snapshotId": base.snapshot_id})
-        return _between(old, table, columns)
-    except (MedallionError, OSError, ValueError, OverflowError):  # too old, or of another kind
+        return _between(old, table, now, columns)
+    except (MedallionError, ValueError, OverflowError):  # too old, or of another kind
         return None
 
 
-def _between(old: StaticTable, new: StaticTable, columns: Sequence[Column]) -> Change | None:
+def _between(old: StaticTable, new: StaticTable, now: Sequence[FileScanTask], columns: Sequence[Column]) -> Change | None:
     spec = new.spec()
     if old.spec() != spec or old.metadata.table_uuid != new.metadata.table_uuid:
         return None
@@ -105,7 +108,7 @@ def _between(old: StaticTable, new: StaticTable, columns: Sequence[Column]) -> C
             tellers.append((position, teller))
     if not tellers:
         return None
-    before, now = list(old.scan().plan_files()), list(new.scan().plan_files())
+    before = lake_files.planned(old)
     if any(task.file.spec_id != spec.spec_id for task in (*before, *now)):
         return None  # a file from before the partitioning was changed
     was, is_ = _by_part(before, tellers), _by_part(now, tellers)

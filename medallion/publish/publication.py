@@ -10,19 +10,20 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from medallion.contract import Contract
-from medallion.errors import ConflictError, MedallionError, ServiceUnavailable
+from medallion.errors import ConflictError, MedallionError, ServiceUnavailable, UsageError
 from medallion.lakehouse.nessie import Nessie
 from medallion.publish import plan
+from medallion.publish.describing import describe
 from medallion.publish.ledger import Entry, Head, TableState
 from medallion.publish.plan import Outcome, Plan
-from medallion.publish.staging import Attempts, Report, Staged, Steps, clean, fit, stage
-from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, connect
+from medallion.publish.staging import Attempts, Fit, Report, Staged, Steps, clean, fit, stage
+from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, Violated, connect
 from medallion.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def publish(
     *,
     at: str | None = None,
     allow_rewind: bool = False,
+    allow_breaking: Collection[str] = (),
     report: Report = lambda line: None,
     journal: Journal | None = None,
     run: str | None = None,
@@ -87,6 +89,8 @@ def publish(
         allow_rewind: replace every table, as a new entry of the ledger, where the commit is older than
             what is shown, or `main` no longer contains what is shown. It replaces what is shown when it
             begins: if others publish meanwhile, it ends with a ConflictError.
+        allow_breaking: columns, as `gold.domain.table.column`, that the warehouse may lose, because the lake has them no
+            more or with another type.
         report: called with a line for each step.
         journal: where effects are written down; `run`: under which run's id, else the publication's.
 
@@ -97,6 +101,11 @@ def publish(
     """
     attempts = Attempts(uuid.uuid4().hex)
     published = {name: contract for name, contract in domains.contracts.items() if contract.published}
+    if strange := [each for each in allow_breaking if each.rpartition(".")[0] not in published]:
+        raise UsageError(
+            f"'{strange[0]}' is no column of a published dataset; the warehouse is unchanged",
+            hint="write <layer>.<domain>.<dataset>.<column>",
+        )
     steps = Steps(journal or NoJournal(), run or attempts.publication_id)
     reason: Exception | None = None
     with closing(Nessie(settings.nessie)) as nessie:
@@ -105,7 +114,7 @@ def publish(
                 time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
                 report(f"planning the publication again ({reason})")
             try:
-                return _attempt(settings, nessie, published, at, allow_rewind, report, steps, attempts)
+                return _attempt(settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
             except (Outrun, Unanswered) as error:
                 log.info("publication %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
                 reason = error
@@ -145,6 +154,7 @@ def _attempt(
     contracts: Mapping[str, Contract],
     at: str | None,
     allow_rewind: bool,
+    allow_breaking: Collection[str],
     report: Report,
     steps: Steps,
     attempts: Attempts,
@@ -168,10 +178,15 @@ def _attempt(
                 return result
             bases = {d: base for d, base in todo.bases.items() if d not in attempts.whole}
             # all, before any effect
-            fits = {d: fit(settings.s3, target, d, todo.contents[d], bases.get(d)) for d in todo.changed}
+            fits = {
+                d: fit(settings.s3, target, contracts[d], contracts, todo.contents[d], bases.get(d), allow_breaking)
+                for d in todo.changed
+            }
             target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
-            new = _replace(target, todo, staged, steps, attempts)
+            known = entry.tables if entry else {}
+            marks = describe(settings.s3, target, todo, contracts, fits, known, report, steps, attempts)
+            new = _replace(target, todo, fits, staged, marks, report, steps, attempts)
         except MedallionError:
             clean(target, steps, attempts)
             raise
@@ -192,20 +207,33 @@ def _same_head(head: Head, todo: Plan, attempts: Attempts) -> None:
         )
 
 
-def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps, attempts: Attempts) -> Entry:
+def _replace(
+    target: Target,
+    todo: Plan,
+    fits: Mapping[str, Fit],
+    staged: Mapping[str, Staged],
+    marks: Mapping[str, str],
+    report: Report,
+    steps: Steps,
+    attempts: Attempts,
+) -> Entry:
     """The one transaction. Raises: Outrun after rolling back; Unanswered."""
     head = todo.head
+    breaking = {dataset: each for dataset, each in fits.items() if each.gone}
+    states = todo.kept | {dataset: each.state for dataset, each in staged.items()}
     entry = Entry(
         sequence=head.sequence + 1,
         publication_id=attempts.publication_id,
         hash=todo.hash,
         runs=todo.runs,
         published_at=None,
-        tables=todo.kept | {dataset: each.state for dataset, each in staged.items()},
+        tables={d: replace(state, described="" if d in breaking else marks.get(d, "")) for d, state in states.items()},
         changed=tuple(staged),
         staged_bytes=sum(each.bytes for each in staged.values()),
         reencoded_bytes=sum(each.bytes for each in staged.values() if not each.as_they_are),
     )
+    if not target.alters_in_transaction:
+        _exchange(target, breaking, report, steps)
     with steps("begin", hash=todo.hash, publication_id=attempts.publication_id):
         target.begin()
     try:
@@ -213,13 +241,15 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
             found = target.lock()
             if found != head:
                 raise Outrun(f"the warehouse shows {(found.hash or 'nothing')[:12]} by now")
+        if target.alters_in_transaction:
+            _exchange(target, breaking, report, steps)
         for dataset, each in staged.items():
             if each.parts == ():
                 continue  # other metadata, the same rows
             with steps("delete", dataset=dataset):
                 target.empty(dataset, head, each.parts)
             with steps("insert", dataset=dataset, place=each.place, rows=each.state.rows):
-                target.fill(dataset, each.place, each.columns, head)
+                _fill(target, dataset, each, head, attempts)
         counts = target.counts(tuple(staged))
         for dataset, each in staged.items():
             if counts[dataset] != each.state.rows:
@@ -234,6 +264,28 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
         target.rollback()
         raise
     return entry
+
+
+def _exchange(target: Target, breaking: Mapping[str, Fit], report: Report, steps: Steps) -> None:
+    for dataset, each in breaking.items():
+        with steps("exchange", dataset=dataset, columns=list(each.gone)):
+            target.exchange(dataset, each.gone, each.remade)
+        report(f"{dataset}: dropped in the warehouse, as allowed: {', '.join(each.gone)}")
+
+
+def _fill(target: Target, dataset: str, staged: Staged, head: Head, attempts: Attempts) -> None:
+    """Insert what was staged. Raises: Outrun if the rows break a promise, which the next attempt does not make."""
+    try:
+        target.fill(dataset, staged.place, staged.columns, head)
+    except Violated as error:
+        if dataset in attempts.bare:
+            raise UsageError(
+                f"{dataset}: {error.message}; what the warehouse shows is unchanged",
+                hint="the constraint is not of our making: whoever made it has to drop it, or the gold transform has to keep it",
+                dataset=dataset,
+            ) from error
+        attempts.bare.add(dataset)
+        raise Outrun(f"{dataset} gets no keys, and no NOT NULL: {error.message}") from error
 
 
 def _result(outcome: Outcome, hash_: str, entry: Entry | None) -> Publication:

@@ -1,6 +1,6 @@
-"""Snowflake as a target: every statement that a publication sends is in this file.
+"""Snowflake as a target: every statement that a publication sends is in this file and in `snowflake_schema.py`.
 
-Names are quoted once, in `_name`, in upper case, so that unquoted use works:
+Names are quoted in `snowflake_session.quoted` and nowhere else, in upper case, so that unquoted use works:
 `gold.operations.fact_flight` is "GOLD"."OPERATIONS"."FACT_FLIGHT". The ledger, its head, the stage
 and the staging tables are in the schema MEDALLION of the same database, because a transaction of
 the emulator writes one database only.
@@ -14,16 +14,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medallion.publish import snowflake_schema as schema
 from medallion.publish import target
 from medallion.publish.columns import Column, not_published
+from medallion.publish.description import Description
 from medallion.publish.ledger import Entry, Head
 from medallion.publish.partitions import Part, condition
-from medallion.publish.snowflake_session import Session
+from medallion.publish.snowflake_session import Session, quoted, text
 from medallion.publish.target import Missing, Outrun, left_over
 from medallion.settings import Snowflake
 
@@ -44,7 +46,7 @@ class SnowflakeTarget:
 
     def __init__(self, settings: Snowflake) -> None:
         """Log in. Raises: ServiceUnavailable, SettingsError."""
-        self.name = "snowflake"
+        self.name, self.alters_in_transaction = "snowflake", False
         self._session = Session(settings, tag="medallion publish")
         self._database = settings.database
         self._head_table = self._name(_SCHEMA, _HEAD)
@@ -62,7 +64,7 @@ class SnowflakeTarget:
 
     # ── names and types ───────────────────────────────────────────────────────────────────────
     def _name(self, *parts: str) -> str:
-        return ".".join(_quoted(part) for part in (self._database, *parts))
+        return ".".join(quoted(part) for part in (self._database, *parts))
 
     def _table(self, dataset: str) -> str:
         _, domain, name = dataset.split(".")
@@ -75,7 +77,7 @@ class SnowflakeTarget:
         return f"@{self._stage}/{place}/"
 
     def _column(self, column: Column) -> str:
-        return f"{_quoted(column.name)} {_type(column)}"
+        return f"{quoted(column.name)} {_type(column)}"
 
     def type_of(self, column: Column) -> str:
         types = _DESCRIBED | {"timestamp": self._session.dialect.instant}
@@ -114,7 +116,7 @@ class SnowflakeTarget:
         return Head(int(sequence), hash_, publication_id)
 
     def entry(self, *, sequence: int | None = None, publication_id: str | None = None) -> Entry | None:
-        where = f'"SEQUENCE" = {sequence}' if sequence is not None else f'"PUBLICATION_ID" = {_text(publication_id)}'
+        where = f'"SEQUENCE" = {sequence}' if sequence is not None else f'"PUBLICATION_ID" = {text(publication_id)}'
         found = self._entries(f"WHERE {where}")
         return found[0] if found else None
 
@@ -148,6 +150,34 @@ class SnowflakeTarget:
             self._session.execute(
                 f"ALTER TABLE {self._table(dataset)} ADD COLUMN IF NOT EXISTS {self._column(column)}", repeatable=True
             )
+
+    def _run(self, statements: Iterable[str]) -> None:
+        for statement in statements:
+            self._session.execute(statement, repeatable=True)
+
+    def widen(self, dataset: str, columns: Sequence[Column]) -> None:
+        self._run(schema.widened(self._table(dataset), columns, {column.name: _type(column) for column in columns}))
+
+    def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
+        self._run(f"ALTER TABLE {self._table(dataset)} DROP COLUMN IF EXISTS {quoted(name)}" for name in gone)
+        self.add(dataset, new)
+
+    def describe(self, dataset: str, wanted: Description) -> None:
+        table = self._table(dataset)
+        required = {str(row[0]).lower(): row[3] == "N" for row in self._session.rows(f"DESCRIBE TABLE {table}")}
+        if self._session.dialect.describes:
+            self._run(schema.keys(table, dataset, wanted, *self._keys(table)))
+            self._run(schema.comments(table, wanted))
+        self._run(schema.requirements(table, wanted, required))
+
+    def relate(self, dataset: str, wanted: Description) -> None:
+        if wanted.references and self._session.dialect.describes:
+            table, others = self._table(dataset), {each.to: self._table(each.to) for each in wanted.references}
+            self._run(schema.references(table, dataset, wanted, self._keys(table)[1], others))
+
+    def _keys(self, table: str) -> tuple[list[str], list[str]]:
+        primary = [row[schema.KEY_NAME] for row in self._session.rows(schema.SHOW_KEYS.format(table))]
+        return primary, [row[schema.REFERENCE_NAME] for row in self._session.rows(schema.SHOW_REFERENCES.format(table))]
 
     # ── staging ───────────────────────────────────────────────────────────────────────────────
     def stage(self, place: str, files: Sequence[Path]) -> None:
@@ -198,11 +228,11 @@ class SnowflakeTarget:
         return f'EXISTS (SELECT 1 FROM {self._head_table} WHERE "SEQUENCE" = {head.sequence})'
 
     def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
-        which = "" if parts is None else f"{condition(parts, _quoted, _literal)} AND "
+        which = "" if parts is None else f"{condition(parts, quoted, _literal)} AND "
         self._session.execute(f"DELETE FROM {self._table(dataset)} WHERE {which}{self._still(head)}")
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(_quoted(column.name) for column in columns)
+        names = ", ".join(quoted(column.name) for column in columns)
         self._session.execute(
             f"INSERT INTO {self._table(dataset)} ({names}) SELECT {names} FROM {self._staged(place)} WHERE {self._still(head)}"
         )
@@ -214,14 +244,14 @@ class SnowflakeTarget:
 
     def append(self, entry: Entry, head: Head) -> None:
         values = (
-            f"{entry.sequence}, {_text(entry.publication_id)}, {_text(entry.hash)}, {_text(json.dumps(entry.runs))}, "
-            f"CAST({_text(datetime.now(UTC).replace(tzinfo=None).isoformat(sep=' '))} AS TIMESTAMP_NTZ(6)), "
-            f"{_text(entry.details())}"
+            f"{entry.sequence}, {text(entry.publication_id)}, {text(entry.hash)}, {text(json.dumps(entry.runs))}, "
+            f"CAST({text(datetime.now(UTC).replace(tzinfo=None).isoformat(sep=' '))} AS TIMESTAMP_NTZ(6)), "
+            f"{text(entry.details())}"
         )
         self._session.execute(f"INSERT INTO {self._ledger} ({_ENTRY}) SELECT {values} WHERE {self._still(head)}")
         self._session.execute(
-            f'UPDATE {self._head_table} SET "SEQUENCE" = {entry.sequence}, "MAIN_HASH" = {_text(entry.hash)}, '
-            f'"PUBLICATION_ID" = {_text(entry.publication_id)} WHERE "SEQUENCE" = {head.sequence}'
+            f'UPDATE {self._head_table} SET "SEQUENCE" = {entry.sequence}, "MAIN_HASH" = {text(entry.hash)}, '
+            f'"PUBLICATION_ID" = {text(entry.publication_id)} WHERE "SEQUENCE" = {head.sequence}'
         )
         if self.head() != Head(entry.sequence, entry.hash, entry.publication_id):
             raise Outrun("the head did not move")
@@ -236,9 +266,9 @@ class SnowflakeTarget:
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
         # as integers, because Arrow's nanoseconds end in 2262, and the emulator's nulls in 1970
         chosen = ", ".join(
-            f"DATE_PART(EPOCH_MICROSECOND, {_quoted(c.name)}) AS {_quoted(c.name)}"
+            f"DATE_PART(EPOCH_MICROSECOND, {quoted(c.name)}) AS {quoted(c.name)}"
             if c.type.startswith("timestamp")
-            else _quoted(c.name)
+            else quoted(c.name)
             for c in columns
         )
         return self._session.arrow(f"SELECT {chosen} FROM {self._table(dataset)}")
@@ -256,13 +286,5 @@ def _type(column: Column) -> str:
     return _DDL.get(column.type) or column.type.replace("decimal", "NUMBER")
 
 
-def _literal(column: Column, text: str) -> str:
-    return f"CAST({_text(text)} AS {_type(column)})"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.upper().replace('"', '""') + '"'
-
-
-def _text(value: Any) -> str:
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+def _literal(column: Column, value: str) -> str:
+    return f"CAST({text(value)} AS {_type(column)})"

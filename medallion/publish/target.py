@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from medallion.errors import ServiceUnavailable
 from medallion.publish.columns import Column
 from medallion.publish.ledger import Entry, Head
-from medallion.publish.partitions import Part
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from medallion.publish.description import Description
+    from medallion.publish.partitions import Part
 
 LOCK_WAIT_S = 30.0
 """How long a publication waits for another one's transaction before it plans again."""
@@ -35,15 +36,21 @@ class Missing(ServiceUnavailable):
     """A statement names a database, schema, table or column that is not there."""
 
 
+class Violated(ServiceUnavailable):
+    """Rows that break a constraint of the warehouse's table were refused."""
+
+
 class Target(Protocol):
     """One session with a warehouse.
 
     Every method may raise Unanswered, and ServiceUnavailable if the warehouse refuses the statement.
-    Tables are only ever created, given further columns, and their rows replaced; never dropped,
-    renamed, truncated or swapped, so that grants, views and history stay.
+    Tables are only ever created, given further or wider columns, and their rows replaced; never dropped,
+    renamed, truncated or swapped, so that grants, views and history stay. A column is only dropped on purpose.
     """
 
     name: str
+    alters_in_transaction: bool
+    """Whether `exchange` may be a part of the transaction; where not, it commits by itself."""
 
     def prepare(self) -> None:
         """Create the ledger, and where the warehouse lets us the database, where they are missing."""
@@ -71,6 +78,18 @@ class Target(Protocol):
 
     def add(self, dataset: str, columns: Sequence[Column]) -> None:
         """Give a dataset's table further columns, null in the rows that are there."""
+
+    def widen(self, dataset: str, columns: Sequence[Column]) -> None:
+        """Give columns of a dataset's table their wider types. Raises: UsageError naming what stands in the way."""
+
+    def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
+        """Drop columns of a dataset's table, then give it further ones. Raises: UsageError naming what stands in the way."""
+
+    def describe(self, dataset: str, wanted: Description) -> None:
+        """Let a dataset's table have these comments, NOT NULL where it is said and nowhere else, and this primary key."""
+
+    def relate(self, dataset: str, wanted: Description) -> None:
+        """Let a dataset's table have these foreign keys; the tables that they point to have been described."""
 
     def stage(self, place: str, files: Sequence[Path]) -> None:
         """Upload files under a place of their own. They are in one folder, nothing else is, and they
