@@ -268,7 +268,7 @@ def _lines(files: Sequence[Path], columns: Sequence[Column]) -> Iterator[bytes]:
 
 def _text(column: Column) -> str:
     """A DuckDB expression: a value as PostgreSQL reads it."""
-    name = quoted(column.name)
+    name = '"' + column.name.replace('"', '""') + '"'
     match column.type:
         case "timestamp" | "timestamp_ntz":  # the session's time zone is UTC
             text = f"CAST(make_timestamp(epoch_us({name})) AS VARCHAR)"

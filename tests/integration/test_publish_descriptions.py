@@ -192,7 +192,7 @@ def test_a_view_upon_a_column_that_is_to_change_is_named(settings: Settings, lak
 
 NAMES = (
     "select", "order", "a b", 'say "hi"', "it's", "semi;colon", "dot.ted", "100%", "%s", "{x}", "back\\slash", "--", "straße",
-    "GROSS", "ünïcode", "東京", "🛫", "a,b", "$1", "null",
+    "GROSS", "ünïcode", "Ärger", "東京", "🛫", "a,b", "$1", "null",
 )  # fmt: skip
 
 
