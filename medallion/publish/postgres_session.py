@@ -18,7 +18,7 @@ from psycopg import errors
 from psycopg.types.json import set_json_loads
 
 from medallion.errors import MedallionError, ServiceUnavailable, UsageError
-from medallion.publish.target import Missing, Outrun, Unanswered
+from medallion.publish.target import Missing, Outrun, Unanswered, Violated
 from medallion.settings import WarehousePostgres
 
 if TYPE_CHECKING:
@@ -82,6 +82,11 @@ class Session:
         """End the session; what is open is rolled back. A server that does not answer is no error."""
         self._connection.close()
 
+    @property
+    def server_version(self) -> int:
+        """As PostgreSQL counts: 180004 is 18.4."""
+        return self._connection.info.server_version
+
     # ── statements ────────────────────────────────────────────────────────────────────────────
     def execute(self, statement: str, parameters: Iterable[Any] | None = None, *, alone: bool = False) -> psycopg.Cursor:
         """Run one statement, or several in one go as one transaction.
@@ -137,6 +142,8 @@ class Session:
         refused = f"the warehouse ({self.address}) refused a statement: {_said(error)}"
         if isinstance(error, _NO_SUCH_OBJECT):
             return Missing(refused, hint=statement[:200])
+        if isinstance(error, psycopg.IntegrityError):
+            return Violated(refused, hint="the table has a constraint that these rows break")
         return ServiceUnavailable(
             refused,
             hint=f"check the rights of the user '{self.settings.user}' (warehouse_postgres.user); the statement began: "
@@ -172,6 +179,18 @@ def _said(error: psycopg.Error) -> str:
         lines = str(error).splitlines() or [repr(error)]
         parts = [next((line for line in lines if "FATAL" in line), lines[0])]
     return "; ".join(part.strip().replace("\n", " ") for part in parts if part)
+
+
+# ── names
+def quoted(name: str) -> str:
+    """A name in a statement: in lower case, so that unquoted use works."""
+    return '"' + name.lower().replace('"', '""') + '"'
+
+
+def table_name(dataset: str) -> str:
+    """A dataset's table in a statement."""
+    _, domain, name = dataset.split(".")
+    return f"{quoted(domain)}.{quoted(name)}"
 
 
 # ── questions ─────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,6 @@
 """Snowflake as a target; the statements themselves are in `snowflake_statements.py`.
 
-Names are quoted once, in `_name`, in upper case, so that unquoted use works:
+Names are quoted in `snowflake_session.quoted` and nowhere else, in upper case, so that unquoted use works:
 `gold.operations.fact_flight` is "GOLD"."OPERATIONS"."FACT_FLIGHT". The ledger and its head are in the
 schema MEDALLION of the same database, because a transaction of the emulator writes one database only.
 Staging tables and a stage for each table and publication are in the transient schema MEDALLION_STAGING;
@@ -13,18 +13,21 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medallion.errors import ServiceUnavailable
+from medallion.publish import snowflake_schema as schema
 from medallion.publish import snowflake_statements as sql
 from medallion.publish import target
 from medallion.publish.columns import Column
+from medallion.publish.description import Description
 from medallion.publish.ledger import Entry, Head
-from medallion.publish.snowflake_session import Session
+from medallion.publish.partitions import Part, condition
+from medallion.publish.snowflake_session import Session, quoted, text
 from medallion.publish.target import Missing, Outrun, left_over
 from medallion.settings import Snowflake
 
@@ -49,7 +52,7 @@ class SnowflakeTarget:
 
     def __init__(self, settings: Snowflake, tag: str = target.PUBLISHER) -> None:
         """Log in. `tag` says who we are, to people who look at the warehouse. Raises: ServiceUnavailable, SettingsError."""
-        self.name, self.nested_as_texts = "snowflake", True
+        self.name, self.alters_in_transaction, self.nested_as_texts = "snowflake", False, True
         self._session = Session(settings, tag=tag)
         self._database = settings.database
         self._head_table = self._name(_SCHEMA, _HEAD)
@@ -76,7 +79,7 @@ class SnowflakeTarget:
 
     # ── names and types ───────────────────────────────────────────────────────────────────────
     def _name(self, *parts: str) -> str:
-        return ".".join(_quoted(part) for part in (self._database, *parts))
+        return ".".join(quoted(part) for part in (self._database, *parts))
 
     def _table(self, dataset: str) -> str:
         _, domain, name = dataset.split(".")
@@ -89,7 +92,7 @@ class SnowflakeTarget:
         return self._name(_STAGING, _STAGE + place)
 
     def _column(self, column: Column) -> str:
-        return f"{_quoted(column.name)} {_DDL.get(column.type) or column.type.replace('decimal', 'NUMBER')}"
+        return f"{quoted(column.name)} {_type(column)}"
 
     def type_of(self, column: Column) -> str:
         types = _DESCRIBED | {"timestamp": self._session.dialect.instant}
@@ -130,7 +133,7 @@ class SnowflakeTarget:
         if sequence is not None:
             found = self._entries(sql.ENTRY_BY_SEQUENCE, sequence=sequence)
         else:
-            found = self._entries(sql.ENTRY_BY_ID, publication_id=_text(publication_id))
+            found = self._entries(sql.ENTRY_BY_ID, publication_id=text(publication_id))
         return found[0] if found else None
 
     def entries(self, limit: int) -> list[Entry]:
@@ -161,6 +164,35 @@ class SnowflakeTarget:
     def add(self, dataset: str, columns: Sequence[Column]) -> None:
         for column in columns:
             self._run(sql.ADD_COLUMN, table=self._table(dataset), column=self._column(column))
+
+    def _change(self, statements: Iterable[str]) -> None:
+        for statement in statements:
+            self._session.execute(statement, repeatable=True)
+
+    def widen(self, dataset: str, columns: Sequence[Column]) -> None:
+        self._change(schema.widened(self._table(dataset), columns, {column.name: _type(column) for column in columns}))
+
+    def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
+        for name in gone:
+            self._run(sql.DROP_COLUMN, table=self._table(dataset), column=quoted(name))
+        self.add(dataset, new)
+
+    def describe(self, dataset: str, wanted: Description) -> None:
+        table = self._table(dataset)
+        required = {str(row[0]).lower(): row[3] == "N" for row in self._rows(sql.DESCRIBE_TABLE, table=table)}
+        if self._session.dialect.describes:
+            self._change(schema.keys(table, dataset, wanted, *self._keys(table)))
+            self._change(schema.comments(table, wanted))
+        self._change(schema.requirements(table, wanted, required))
+
+    def relate(self, dataset: str, wanted: Description) -> None:
+        if wanted.references and self._session.dialect.describes:
+            table, others = self._table(dataset), {each.to: self._table(each.to) for each in wanted.references}
+            self._change(schema.references(table, dataset, wanted, self._keys(table)[1], others))
+
+    def _keys(self, table: str) -> tuple[list[str], list[str]]:
+        primary = [row[schema.KEY_NAME] for row in self._rows(sql.SHOW_KEYS, table=table)]
+        return primary, [row[schema.REFERENCE_NAME] for row in self._rows(sql.SHOW_REFERENCES, table=table)]
 
     # ── staging ───────────────────────────────────────────────────────────────────────────────
     def stage(self, place: str, files: Sequence[Path]) -> None:
@@ -206,13 +238,17 @@ class SnowflakeTarget:
     def _still(self, head: Head) -> str:
         return sql.STILL.format(head=self._head_table, sequence=head.sequence, locked=self._locked)
 
-    def empty(self, dataset: str, head: Head) -> None:
-        self._run(sql.EMPTY, table=self._table(dataset), still=self._still(head))
+    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
+        table, still = self._table(dataset), self._still(head)
+        if parts is None:
+            self._run(sql.EMPTY, table=table, still=still)
+        else:
+            self._run(sql.EMPTY_PARTS, table=table, parts=condition(parts, quoted, _literal), still=still)
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(_quoted(column.name) for column in columns)
+        names = ", ".join(quoted(column.name) for column in columns)
         values = ", ".join(
-            (sql.FILLED_JSON if column.type == "json" else "{name}").format(name=_quoted(column.name)) for column in columns
+            (sql.FILLED_JSON if column.type == "json" else "{name}").format(name=quoted(column.name)) for column in columns
         )
         self._run(
             sql.FILL,
@@ -229,14 +265,14 @@ class SnowflakeTarget:
         return {dataset: int(count) for dataset, count in zip(datasets, row, strict=True)}
 
     def append(self, entry: Entry, head: Head) -> None:
-        told = {"hash": _text(entry.hash), "publication_id": _text(entry.publication_id)}
+        told = {"hash": text(entry.hash), "publication_id": text(entry.publication_id)}
         self._run(
             sql.APPEND_ENTRY,
             ledger=self._ledger,
             sequence=entry.sequence,
-            runs=_text(json.dumps(entry.runs)),
-            at=_text(datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")),
-            details=_text(entry.details()),
+            runs=text(json.dumps(entry.runs)),
+            at=text(datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")),
+            details=text(entry.details()),
             still=self._still(head),
             **told,
         )
@@ -273,7 +309,7 @@ class SnowflakeTarget:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
-        chosen = ", ".join(sql.FETCHED.get(column.type, "{name}").format(name=_quoted(column.name)) for column in columns)
+        chosen = ", ".join(sql.FETCHED.get(column.type, "{name}").format(name=quoted(column.name)) for column in columns)
         return self._session.arrow(sql.FETCH.text.format(columns=chosen, table=self._table(dataset)))
 
 
@@ -285,8 +321,8 @@ _DDL = {
 _DESCRIBED = _DDL | {"timestamp_ntz": "TIMESTAMP_NTZ"}
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.upper().replace('"', '""') + '"'
+def _type(column: Column) -> str:
+    return _DDL.get(column.type) or column.type.replace("decimal", "NUMBER")
 
 
 def _word(text: str) -> str:
@@ -294,5 +330,5 @@ def _word(text: str) -> str:
     return re.sub(r"\W", "_", text, flags=re.ASCII).lower()
 
 
-def _text(value: Any) -> str:
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+def _literal(column: Column, value: str) -> str:
+    return f"CAST({text(value)} AS {_type(column)})"

@@ -6,6 +6,7 @@ All that differs between Snowflake and its emulator (fakesnow) is in `DIALECTS`,
 from __future__ import annotations
 
 import logging
+import string
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,18 +35,20 @@ class Dialect:
 
     - `instant`: `DESCRIBE` calls TIMESTAMP_LTZ by another name.
     - `waits`: a statement that meets another transaction's lock fails at once instead of waiting.
+    - `describes`: it forgets comments, fails at a quote in them, and enforces keys.
     - `retries`: a bug or gap of its own is a status 500, which the client would repeat for a
       minute; and it does not know a repeated request by its id, as Snowflake does.
     """
 
     instant: str
     waits: bool
+    describes: bool
     retries: bool
 
 
 DIALECTS = {
-    False: Dialect(instant="TIMESTAMP_LTZ", waits=True, retries=True),
-    True: Dialect(instant="TIMESTAMP_TZ", waits=False, retries=False),
+    False: Dialect(instant="TIMESTAMP_LTZ", waits=True, describes=True, retries=True),
+    True: Dialect(instant="TIMESTAMP_TZ", waits=False, describes=False, retries=False),
 }
 
 
@@ -191,6 +194,23 @@ class Session:
             f"the warehouse ({self.address}) refused a statement: {message}",
             hint=f"check the role's rights (snowflake.role); the statement began: {' '.join(statement.split())[:160]}",
         )
+
+
+def quoted(name: str) -> str:
+    """A name in a statement: in upper case, so that unquoted use works; but for letters without an upper case of
+    their own (ß), which would be taken for others."""
+    upper = name.upper()
+    if upper.lower() != name.lower():
+        upper = name.translate(_UPPER)
+    return '"' + upper.replace('"', '""') + '"'
+
+
+def text(value: Any) -> str:
+    """A text in a statement."""
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 
 
 def answer(settings: Snowflake, query: str) -> pa.Table:

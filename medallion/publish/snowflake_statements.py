@@ -48,6 +48,20 @@ CREATE_HEAD = Statement(  # one statement makes the head and its only row, so th
 DESCRIBE_TABLE = Statement("DESCRIBE TABLE {table}", repeatable=True)
 CREATE_TABLE = Statement("CREATE TABLE IF NOT EXISTS {table} ({columns})", repeatable=True)
 ADD_COLUMN = Statement("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}", repeatable=True)
+WIDEN = Statement("ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {type}", repeatable=True)
+DROP_COLUMN = Statement("ALTER TABLE {table} DROP COLUMN IF EXISTS {column}", repeatable=True)
+SET_NOT_NULL = Statement("ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL", repeatable=True)
+DROP_NOT_NULL = Statement("ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL", repeatable=True)
+COMMENT_TABLE = Statement("ALTER TABLE {table} SET COMMENT = {comment}", repeatable=True)
+COMMENT_COLUMNS = Statement("ALTER TABLE {table} ALTER {comments}", repeatable=True)
+COLUMN_COMMENT = "COLUMN {column} COMMENT {comment}"
+SHOW_KEYS = Statement("SHOW PRIMARY KEYS IN TABLE {table}", repeatable=True)
+SHOW_REFERENCES = Statement("SHOW IMPORTED KEYS IN TABLE {table}", repeatable=True)
+DROP_CONSTRAINT = Statement("ALTER TABLE {table} DROP CONSTRAINT {name}", repeatable=True)
+ADD_KEY = Statement("ALTER TABLE {table} ADD CONSTRAINT {name} PRIMARY KEY ({columns})", repeatable=True)
+ADD_REFERENCE = Statement(
+    "ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({columns}) REFERENCES {other} ({other_columns})", repeatable=True
+)
 
 # ── staging ───────────────────────────────────────────────────────────────────────────────────────
 CREATE_STAGE = Statement("CREATE TEMPORARY STAGE IF NOT EXISTS {stage}", repeatable=True)
@@ -67,6 +81,7 @@ DROP_STAGE = Statement("DROP STAGE IF EXISTS {stage}", repeatable=True)
 BEGIN = Statement("BEGIN TRANSACTION NAME {name}")
 LOCK_HEAD = Statement('UPDATE {head} SET "LOCKED" = "LOCKED" + 1')
 EMPTY = Statement("DELETE FROM {table} WHERE {still}")
+EMPTY_PARTS = Statement("DELETE FROM {table} WHERE {parts} AND {still}")
 FILL = Statement("INSERT INTO {table} ({names}) SELECT {values} FROM {staged} WHERE {still}")
 FILLED_JSON = "PARSE_JSON({name})"
 COUNT = Statement("SELECT {counts}")

@@ -128,3 +128,11 @@ def test_repeated_rows_count() -> None:
     assert of([*LINES, LINES[0], LINES[0]]) != of(LINES)
     assert of([*LINES[1:], LINES[0], LINES[0]]) != of([*LINES, LINES[1]])
     assert digest([], COLUMNS) == digest(SCHEMA.empty_table(), COLUMNS)
+
+
+def test_rows_that_were_replaced_are_taken_out_and_put_in() -> None:
+    first, second, third = LINES[:4], LINES[4:9], LINES[9:]
+    table = [pa.Table.from_pylist(lines, SCHEMA) for lines in (first + second, second, third, first + third)]
+    whole, old, new, after = (digest(each, COLUMNS) for each in table)
+    assert whole.replaced(old, new) == after
+    assert whole.replaced(old, digest([], COLUMNS)) == digest(pa.Table.from_pylist(first, SCHEMA), COLUMNS)
