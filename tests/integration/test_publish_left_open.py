@@ -157,11 +157,11 @@ def test_a_publisher_that_works_is_never_ended(
             else:
                 time.sleep(SILENT_S + 1.1)
             assert another.end_abandoned() == []
+        assert stranger.rows("SELECT 1") == [(1,)]
         assert working.is_alive(), "too short to prove anything"
         over.set()
         working.join(60)
         alive.commit()  # it is there still
-        assert stranger.rows("SELECT 1") == [(1,)]
         alive.begin()
         alive.lock()
         time.sleep(SILENT_S + 1.1)
