@@ -9,9 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.expressions import And, EqualTo, In, IsNull
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestContent, ManifestWriterV2
 from pyiceberg.table import Table
 from pyiceberg.transforms import BucketTransform, DayTransform, MonthTransform, Transform, TruncateTransform, YearTransform
 from pyiceberg.types import IcebergType, StringType
@@ -306,3 +308,42 @@ def test_other_metadata_alone_moves_no_row(settings: Settings, lake: LakeTables,
     assert (done.outcome, done.changed) == ("published", (daily.dataset,))
     assert "delete" not in [name for name, _ in steps.done]
     assert agreed(settings, Contracts(daily))
+
+
+def test_row_level_deletes_are_changes(
+    settings: Settings, lake: LakeTables, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same data files, and beside one of them a file that says which of its rows are gone."""
+    daily = by_day(domain)
+    lake.commit({daily: [row(0, 1), row(0, 2), row(1, 3)]})
+    shown(settings, daily)
+    monkeypatch.setattr(ManifestWriterV2, "content", lambda self: ManifestContent.DELETES)  # pyiceberg itself writes none
+    lake.commit({daily: mark_deleted})
+    done, copied = shown(settings, daily)
+    assert copied == [1]
+    assert done.reencoded_bytes == done.staged_bytes > 0, "such files do not serve as they are"
+    assert [id_ for _, id_, _ in rows(settings, daily)] == [2, 3]
+    assert agreed(settings, Contracts(daily))
+
+
+def mark_deleted(table: Table) -> None:
+    """Delete the first row of the first day's file by a file of positions."""
+    (file,) = (task.file for task in table.scan(EqualTo("day", DAY)).plan_files())
+    path = f"{table.location()}/data/deletes.parquet"
+    fields = [("file_path", pa.string(), b"2147483546"), ("pos", pa.int64(), b"2147483545")]
+    schema = pa.schema([pa.field(name, type_, metadata={b"PARQUET:field_id": id_}) for name, type_, id_ in fields])
+    with table.io.new_output(path).create() as out:
+        pq.write_table(pa.table({"file_path": [file.file_path], "pos": [0]}, schema), out)
+    figures = ("column_sizes", "value_counts", "null_value_counts", "nan_value_counts", "lower_bounds", "upper_bounds")
+    deletes = DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES,
+        file_path=path,
+        file_format=FileFormat.PARQUET,
+        partition=file.partition,
+        record_count=1,
+        file_size_in_bytes=len(table.io.new_input(path)),
+        **{figure: {} for figure in figures},
+    )
+    deletes.spec_id = file.spec_id
+    with table.transaction() as transaction, transaction.update_snapshot().fast_append() as append:
+        append.append_data_file(deletes)
