@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run notebook bench
+.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run notebook bench
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ NEED_DATE = if [ -z "$(DATE)" ]; then echo "DATE is missing, for example: make $
 OF_DOMAIN = $(if $(DOMAIN),--domain "$(DOMAIN)")
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
 setup: ## Set everything up in .venv; again, only what changed
 	@"$(PYTHON)" scripts/setup.py
@@ -29,6 +29,10 @@ unit: setup ## Tests without servers, in two processes
 
 integration: setup ## Tests with real servers, in two processes
 	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests/integration
+
+# not in two processes: an account is asked by one
+snowflake-acceptance: setup ## The publication's suite against the account of SNOWFLAKE_…, else the emulator
+	@$(ACTIVATE) && python -m pytest -p tests.acceptance -m acceptance tests/integration/test_publish*.py tests/integration/test_reconcile.py $(ARGS)
 
 lint: setup ## Format, style and types, as CI checks them
 	@$(ACTIVATE) && ruff format --check . && ruff check . && mypy

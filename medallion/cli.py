@@ -214,7 +214,7 @@ def show(run_id: str, as_json: Json = False) -> None:
         found = story.show(lake.journal, lake.store, run_id)
         found["publications"] = [
             {"sequence": e.sequence, "publication_id": e.publication_id, "hash": e.hash, "published_at": e.published_at,
-             "changed": list(e.changed)}
+             "changed": list(e.changed), "staged_bytes": e.staged_bytes, "reencoded_bytes": e.reencoded_bytes}
             for e in (history(lake.settings) if found["state"] == "published" else ())
             if found["run_id"] in e.runs
         ]  # fmt: skip
@@ -267,12 +267,16 @@ def publish(
         bool,
         typer.Option("--allow-rewind", help="Also show a commit that is older, or of another history; replaces every table."),
     ] = False,
+    allow_breaking: Annotated[
+        list[str] | None,
+        typer.Option("--allow-breaking", metavar="DATASET.COLUMN", help="The warehouse may lose this column; repeat for others."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show gold as it is on main in the warehouse, in one transaction."""
     from medallion import job
 
-    job.publish(at, as_json, allow_rewind=allow_rewind)
+    job.publish(at, as_json, allow_rewind=allow_rewind, allow_breaking=allow_breaking or ())
 
 
 @app.command()

@@ -15,6 +15,8 @@ Severity = Literal["error", "warning"]
 Format = Literal["csv", "json", "parquet"]
 Arrives = Literal["daily", "initial", "increments"]
 PartitionTransform = Literal["identity", "year", "month", "day", "bucket", "truncate"]
+PublishedAs = Literal["replace", "partitions"]
+"""What a publication replaces of a table that changed: all of it, or the partitions that changed."""
 
 METRICS = ("volume", "null_share", "bad_share", "mean", "distinct", "distribution")
 """What is known of a write and can be compared with the writes before it."""
@@ -263,6 +265,7 @@ class Contract:
     measures: tuple[Measure, ...] = ()
     anomalies: Watch | None = None
     deduplicate: Deduplication = Deduplication()
+    publication: PublishedAs = "replace"
 
     @property
     def dataset(self) -> str:

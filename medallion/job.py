@@ -46,9 +46,13 @@ def publish_job(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="also show a commit that is older, or of another history; replaces every table",
     )
+    parser.add_argument(
+        "--allow-breaking", action="append", default=[], metavar="DATASET.COLUMN",
+        help="the warehouse may lose this column, because the lake has it no more or with another type; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     options = parser.parse_args(arguments)
-    return guard(lambda: publish(options.at, options.json, options.date, options.allow_rewind))
+    return guard(lambda: publish(options.at, options.json, options.date, options.allow_rewind, options.allow_breaking))
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -86,12 +90,14 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
 
-def publish(at: str | None, as_json: bool, date: str | None = None, allow_rewind: bool = False) -> None:
+def publish(
+    at: str | None, as_json: bool, date: str | None = None, allow_rewind: bool = False, allow_breaking: Sequence[str] = ()
+) -> None:
     """Publish and print what came of it.
 
     Args:
         date: a logical date that must have been merged; main is published whole in any case.
-        allow_rewind: as in `medallion.publish.publication.publish`.
+        allow_rewind, allow_breaking: as in `medallion.publish.publication.publish`.
     Raises: InputError if nothing of that date was merged; any other MedallionError.
     """
     from medallion.pipeline import Lake
@@ -104,13 +110,20 @@ def publish(at: str | None, as_json: bool, date: str | None = None, allow_rewind
                 f"no run of {wanted} was merged: main holds nothing of it to publish",
                 hint=f"`medallion run --date {wanted}` first",
             )
-        shown = publish_gold(lake, reporter_beside_json() if as_json else reporter(), at, allow_rewind=allow_rewind)
+        report = reporter_beside_json() if as_json else reporter()
+        shown = publish_gold(lake, report, at, allow_rewind=allow_rewind, allow_breaking=allow_breaking)
     if as_json:
         show_json(shown)
 
 
 def publish_gold(
-    lake: Lake, report: Report, at: str | None = None, domains: Domains | None = None, *, allow_rewind: bool = False
+    lake: Lake,
+    report: Report,
+    at: str | None = None,
+    domains: Domains | None = None,
+    *,
+    allow_rewind: bool = False,
+    allow_breaking: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Publish, and note which runs the warehouse shows from now on.
 
@@ -123,7 +136,13 @@ def publish_gold(
     from medallion.recovery import mark_published
 
     publication = publishing.publish(
-        lake.settings, domains or lake.domains, at=at, allow_rewind=allow_rewind, report=report, journal=lake.journal
+        lake.settings,
+        domains or lake.domains,
+        at=at,
+        allow_rewind=allow_rewind,
+        allow_breaking=allow_breaking,
+        report=report,
+        journal=lake.journal,
     )
     marked = mark_published(lake.nessie, lake.journal, publication.shown)
     return {

@@ -153,4 +153,4 @@ def tell(found: dict[str, Any]) -> None:
     steps = [s | {"seconds": (s["ended_at"] - s["began_at"]).total_seconds() if s["ended_at"] else None} for s in found["steps"]]
     show_table(steps, ("name", "began_at", "seconds", "outcome"), "steps")
     if found["publications"]:
-        show_table(found["publications"], ("sequence", "hash", "published_at"), "publications")
+        show_table(found["publications"], ("sequence", "hash", "published_at", "staged_bytes", "reencoded_bytes"), "publications")

@@ -20,6 +20,7 @@ from medallion.publish.snowflake_session import Session
 from medallion.publish.target import connect
 from medallion.services import postgres
 from medallion.settings import Settings
+from tests import acceptance
 from tests.lake_tables import Contracts, LakeTables
 from tests.postgres_proxy import PostgresProxy
 from tests.tcp_proxy import TcpProxy
@@ -34,7 +35,16 @@ def settings(stack: Settings, request: pytest.FixtureRequest) -> Iterator[Settin
     """The running stack, with a database of the warehouse for this test alone: Snowflake's, if no other is asked for."""
     name = f"t{uuid.uuid4().hex[:10]}"
     if getattr(request, "param", "snowflake") == "snowflake":
-        yield with_snowflake(stack, database=name)
+        if not request.config.pluginmanager.has_plugin("tests.acceptance"):  # the emulator goes with the stack
+            yield with_snowflake(stack, database=name)
+            return
+        account = stack.model_copy(update={"snowflake": acceptance.ACCOUNT or stack.snowflake})
+        settings = with_snowflake(account, database=acceptance.new_database())
+        yield settings
+        elsewhere = with_snowflake(settings, database=stack.snowflake.database)
+        select(elsewhere, f'DROP DATABASE IF EXISTS "{settings.snowflake.database.upper()}"')
+        names = {row[1].upper() for row in select(elsewhere, "SHOW DATABASES LIKE 'MEDALLION_ACCEPTANCE_%'")}
+        assert settings.snowflake.database.upper() not in names
         return
     identifier = psycopg_sql.Identifier(name)
     with postgres.connect(stack.postgres) as connection:
@@ -119,9 +129,15 @@ def columns(settings: Settings, contract: Contract) -> list[str]:
         return list(target.columns(contract.dataset) or ())
 
 
+def staging(settings: Settings) -> str:
+    """The schema of staging tables."""
+    return "medallion" if settings.warehouse == "postgres" else "medallion_staging"
+
+
 def tables_of_the_ledger(settings: Settings) -> set[str]:
-    """The tables beside the ledger, and itself."""
-    found = select(settings, "SELECT lower(table_name) FROM information_schema.tables WHERE lower(table_schema) = 'medallion'")
+    """The tables beside the ledger and those of its staging, and itself."""
+    question = "SELECT lower(table_name) FROM information_schema.tables WHERE lower(table_schema) IN ('medallion', '{staging}')"
+    found = select(settings, question.format(staging=staging(settings)))
     return {name for (name,) in found}
 
 

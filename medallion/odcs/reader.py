@@ -1,7 +1,7 @@
 """An Open Data Contract Standard 3.1 file, read into a `Contract`.
 
-The schema is written there and nowhere else. What ODCS has no word for stands under
-`customProperties`: on the contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `deduplicate`, `published`,
+The schema is written there and nowhere else. What ODCS has no word for stands under `customProperties`: on the
+contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `deduplicate`, `published`, `publication`,
 `anomalies`, `freshness`; on a property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where
 ODCS has no word for it), on a property `metrics`, on a quality rule `scope`; on the table `parseTolerance`.
 A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
@@ -36,6 +36,7 @@ from medallion.contract import (
     Layout,
     Materialisation,
     Measure,
+    PublishedAs,
     Rule,
 )
 from medallion.errors import ContractError, Problem
@@ -44,6 +45,7 @@ from medallion.odcs import deduplicate as deduplicate_of
 from medallion.odcs import delivery as delivery_of
 from medallion.odcs import layout as layout_of
 from medallion.odcs import materialisation as materialisation_of
+from medallion.odcs import publication as publication_of
 from medallion.odcs import yaml_lines
 from medallion.odcs.rules import RuleReader
 from medallion.settings import BUCKETS
@@ -62,7 +64,9 @@ _DEFAULT_TYPES = {
     "string": "string", "integer": "bigint", "number": "double", "boolean": "boolean",
     "date": "date", "timestamp": "timestamp",
 }  # fmt: skip
-_CUSTOM = {"layer", "zone", "materialisation", "delivery", "layout", "deduplicate", "published", "anomalies", "freshness"}
+_CUSTOM = {
+    "layer", "zone", "materialisation", "delivery", "layout", "deduplicate", "published", "publication", "anomalies", "freshness",
+}  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _STANDARD = "see the Open Data Contract Standard 3.1"
 
@@ -172,6 +176,11 @@ class _Reader(RuleReader):
         with self.going_on():
             by = materialisation.latest_by
             deduplicate = deduplicate_of.read(custom.get("deduplicate"), str(layer), columns, key, self.refuse, by)
+        publication: PublishedAs = "replace"
+        if layer in LAYERS and isinstance(published, bool):
+            with self.going_on():
+                told = custom.get("publication")
+                publication = publication_of.read(told, layer, published, materialisation, layout, self)
         if self.found:
             raise ContractError.of(self.found)
         assert layer in LAYERS
@@ -196,6 +205,7 @@ class _Reader(RuleReader):
             measures=measures,
             anomalies=anomalies,
             deduplicate=deduplicate,
+            publication=publication,
         )
 
     def odcs(self) -> OpenDataContractStandard:

@@ -27,6 +27,14 @@ class Digest:
     rows: int
     checksum: str
 
+    def replaced(self, old: Digest, new: Digest) -> Digest:
+        """That of a table of this digest after rows of the digest `old` were replaced by those of `new`."""
+        halves = (
+            (int(self.checksum[at], 16) - int(old.checksum[at], 16) + int(new.checksum[at], 16)) % 2**64
+            for at in (slice(16), slice(16, 32))
+        )
+        return Digest(self.rows - old.rows + new.rows, "".join(f"{half:016x}" for half in halves))
+
 
 def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Digest:
     """Rows and checksum of an Arrow table or of Parquet files.
@@ -46,10 +54,10 @@ def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Dige
             relation = rows_of(engine, source, columns)
         else:
             relation = engine.from_arrow(nested.from_table(source, columns))
-        types = {name.lower(): str(type_) for name, type_ in zip(relation.columns, relation.types, strict=True)}
+        found = {name.lower(): (name, str(type_)) for name, type_ in zip(relation.columns, relation.types, strict=True)}
         texts = [
             f"coalesce(length({text}) || ':' || {text}, '-')"
-            for text in (_text(column, types[column.name.lower()]) for column in sorted(columns, key=lambda c: c.name))
+            for text in (_text(column, *found[column.name.lower()]) for column in sorted(columns, key=lambda c: c.name))
         ]
         rows = relation.project(f"concat({', '.join(texts)}) AS row")
         count, low, high = rows.aggregate(
@@ -65,9 +73,9 @@ def rows_of(engine: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: S
     return engine.read_parquet([str(path) for path in paths], union_by_name=True)
 
 
-def _text(column: Column, found: str) -> str:
-    """A DuckDB expression: the one text of a value, null for null."""
-    name = '"' + column.name.replace('"', '""') + '"'
+def _text(column: Column, name: str, found: str) -> str:
+    """A DuckDB expression: the one text of a value of a column, which has this name and type there; null for null."""
+    name = '"' + name.replace('"', '""') + '"'  # as it is there: the engine ignores case in ASCII only
     if column.type in ("timestamp", "timestamp_ntz"):
         counted = found.endswith("INT") or found.startswith("DECIMAL")
         micros = f"CAST({name} AS BIGINT)" if counted else f"epoch_us({name})"

@@ -24,6 +24,7 @@ _FROM_ICEBERG = {
     "binary": "binary",
 }
 _DECIMAL = re.compile(r"decimal\((\d+), ?(\d+)\)")
+_SIZED = re.compile(r"(\w+)\((\d+),(\d+)\)")
 _NESTED = ("list<", "map<", "struct<")
 
 
@@ -31,7 +32,7 @@ _NESTED = ("list<", "map<", "struct<")
 class Column:
     """One column. `type` is one of boolean, int, bigint, float, double, decimal(p,s), date,
     timestamp (an instant), timestamp_ntz (a local time), string, binary, and json for what is
-    nested in the lake (see `nested.py`; not every warehouse takes it)."""
+    nested in the lake (see `nested.py`)."""
 
     name: str
     type: str
@@ -60,6 +61,12 @@ def from_iceberg(dataset: str, schema: Schema) -> tuple[Column, ...]:
             dataset=dataset,
         )
     return tuple(columns)
+
+
+def wider(there: str, now: str) -> bool:
+    """Whether a warehouse's column of the one type becomes one of the other by more digits before the point."""
+    old, new = _SIZED.fullmatch(there), _SIZED.fullmatch(now)
+    return bool(old and new and (old[1], old[3]) == (new[1], new[3]) and int(old[2]) < int(new[2]))
 
 
 def not_published(dataset: str, why: str) -> UsageError:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from medallion.errors import MedallionError, ServiceUnavailable
+from medallion.publish import nested
+from medallion.publish.columns import Column
 from medallion.settings import S3
 
 if TYPE_CHECKING:
@@ -36,6 +38,16 @@ class LakeFiles:
     @property
     def bytes(self) -> int:
         return sum(path.stat().st_size for path in self.paths)
+
+    def with_texts(self, columns: Sequence[Column]) -> LakeFiles:
+        """The same rows, what is nested as texts of JSON: one file instead of these, if there is something nested."""
+        if not self.paths or not nested.names_of(columns):
+            return self
+        path = self.paths[0].with_name("texts.parquet")
+        nested.write(self.paths, columns, path)
+        for each in self.paths:
+            each.unlink()
+        return LakeFiles((path,), self.rows, False)
 
 
 def open_table(s3: S3, content: dict[str, Any]) -> StaticTable:
@@ -60,16 +72,33 @@ def open_table(s3: S3, content: dict[str, Any]) -> StaticTable:
     return table
 
 
-def fetch(s3: S3, table: StaticTable, folder: Path) -> LakeFiles:
-    """Put a table's present rows into a folder as Parquet.
+def planned(table: StaticTable) -> list[FileScanTask]:
+    """A table's present files, and their row-level deletes. Raises: ServiceUnavailable."""
+    try:
+        return list(table.scan().plan_files())
+    except OSError as error:
+        raise _unreadable(table.metadata_location, error) from error
+
+
+def without_nulls(table: StaticTable, tasks: Iterable[FileScanTask]) -> frozenset[str]:
+    """The columns in which no file of a table has a null, as the manifests count them; all, if there are no files."""
+    proven = {field.field_id: field.name for field in table.schema().fields}
+    for task in tasks:
+        counts = task.file.null_value_counts or {}
+        proven = {id_: name for id_, name in proven.items() if counts.get(id_) == 0}
+    return frozenset(proven.values())
+
+
+def fetch(s3: S3, table: StaticTable, tasks: Sequence[FileScanTask], folder: Path) -> LakeFiles:
+    """Put the present rows of a table's files into a folder as Parquet.
 
     Args:
+        tasks: the files that are meant, as `planned` gives them.
         folder: exists and is empty; afterwards it holds the returned files and nothing else.
 
     Raises: ServiceUnavailable if the object store cannot be read.
     """
     try:
-        tasks = list(table.scan().plan_files())
         rows = sum(task.file.record_count for task in tasks)
         if not any(task.delete_files for task in tasks):
             paths = _download(s3, tasks, folder)
@@ -77,7 +106,7 @@ def fetch(s3: S3, table: StaticTable, folder: Path) -> LakeFiles:
                 return LakeFiles(tuple(paths), rows, True)
             for path in paths:
                 path.unlink()
-        return _write(table, folder)
+        return _write(table, tasks, folder)
     except OSError as error:
         raise _unreadable(table.metadata_location, error) from error
 
@@ -125,14 +154,19 @@ def _serves(path: Path, schema: Schema) -> bool:
     return True
 
 
-def _write(table: StaticTable, folder: Path) -> LakeFiles:
+def _write(table: StaticTable, tasks: Sequence[FileScanTask], folder: Path) -> LakeFiles:
+    import pyarrow as pa
     import pyarrow.parquet as pq
+    from pyiceberg.expressions import AlwaysTrue
+    from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 
     path = folder / "00000.parquet"
     rows = 0
+    schema = schema_to_pyarrow(table.schema())
+    batches = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue()).to_record_batches(tasks)
     with (
-        table.scan().to_arrow_batch_reader() as reader,
-        pq.ParquetWriter(path, reader.schema, compression="zstd") as writer,
+        pa.RecordBatchReader.from_batches(schema, batches).cast(schema) as reader,
+        pq.ParquetWriter(path, schema, compression="zstd") as writer,
     ):
         for batch in reader:
             rows += batch.num_rows

@@ -28,7 +28,7 @@ class TableState:
 
     `content_id`, `snapshot_id`, `schema_id` and `metadata_location` say which version of the lake's
     table it is; `rows` and `checksum` what is in it (see `checksum.py`); `hash` at which commit of
-    `main` it was last written.
+    `main` it was last written; `described` which comments and keys it was given (see `describing.py`).
     """
 
     content_id: str
@@ -38,6 +38,7 @@ class TableState:
     rows: int
     checksum: str
     hash: str
+    described: str = ""
 
     def shows(self, content: dict[str, Any]) -> bool:
         """Whether a Nessie content is the same version of the same table."""
@@ -46,9 +47,13 @@ class TableState:
         )  # fmt: skip
 
 
+_BYTES = ("staged_bytes", "reencoded_bytes")
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One publication. `tables` holds every published table, `changed` those that it wrote."""
+    """One publication. `tables` holds every published table, `changed` those that it wrote; `staged_bytes` says how
+    much went into the warehouse's stage, `reencoded_bytes` how much of that could not go as it lay in the lake."""
 
     sequence: int
     publication_id: str
@@ -57,11 +62,14 @@ class Entry:
     published_at: datetime | None
     tables: dict[str, TableState]
     changed: tuple[str, ...]
+    staged_bytes: int = 0
+    reencoded_bytes: int = 0
 
     def details(self) -> str:
         """The part that is kept as JSON."""
         tables = {dataset: asdict(state) for dataset, state in sorted(self.tables.items())}
-        return json.dumps({"tables": tables, "changed": list(self.changed)}, sort_keys=True)
+        kept = {"tables": tables, "changed": list(self.changed)}
+        return json.dumps(kept | {key: getattr(self, key) for key in _BYTES}, sort_keys=True)
 
     @classmethod
     def read(cls, sequence: int, publication_id: str, hash: str, runs: str, published_at: datetime, details: str) -> Entry:
@@ -75,4 +83,5 @@ class Entry:
             published_at=published_at,
             tables={dataset: TableState(**state) for dataset, state in kept["tables"].items()},
             changed=tuple(kept["changed"]),
+            **{key: kept.get(key, 0) for key in _BYTES},
         )

@@ -4,6 +4,8 @@ A struct and a map are an object, a list is an array. Numbers are exact; NaN and
 JSON lacks, are texts, and so are dates and times (ISO 8601), bytes (hexadecimal) and a map's keys.
 The text is canonical: keys sorted, numbers without exponent and trailing zeros, no negative zero,
 because PostgreSQL's JSONB keeps neither order nor that sign. So equal values are equal texts.
+Snowflake's VARIANT keeps 38 digits of a number exactly, as the lake's widest decimal has; a number that
+needs more is a double there, as it was in the lake, and so is the text of the double nearest to it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EXACT = decimal.Context(prec=1500)  # more digits than the largest double has
+_DIGITS = 38
+_BATCH_ROWS = 131_072
 
 
 def names_of(columns: Sequence[Column]) -> frozenset[str]:
@@ -48,6 +52,15 @@ def from_files(paths: Sequence[Path], columns: Sequence[Column]) -> pa.RecordBat
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def write(paths: Sequence[Path], columns: Sequence[Column], target: Path) -> None:
+    """Write the rows of Parquet files (at least one) into one file, as `from_files` gives them."""
+    import pyarrow.parquet as pq
+
+    with from_files(paths, columns) as reader, pq.ParquetWriter(target, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch, row_group_size=_BATCH_ROWS)
 
 
 def from_table(table: pa.Table, columns: Sequence[Column]) -> pa.Table:
@@ -113,5 +126,12 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_text, value)) + "]"
     if isinstance(value, Decimal):
-        return "0" if value == 0 else format(value.normalize(_EXACT), "f")
+        return "0" if value == 0 else _number(value)
     return "null" if isinstance(value, _Null) else json.dumps(value, ensure_ascii=False)
+
+
+def _number(value: Decimal) -> str:
+    text = format(value.normalize(_EXACT), "f")
+    if sum(each.isdigit() for each in text) <= _DIGITS:
+        return text
+    return format(Decimal(repr(float(value))).normalize(_EXACT), "f")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from medallion.contract import Contract
@@ -26,8 +26,9 @@ class Plan:
 
     `rewinds`: the head is not an ancestor of the commit, and everything is to be replaced.
 
-    `contents` are the published tables of the commit, `changed` those that the head does not show,
-    `runs` the ids of the runs merged after the head up to the commit, oldest first.
+    `contents` are the published tables of the commit, `changed` those that the head does not show, `bases` what it
+    shows of those of them of which no more than the changed partitions need be replaced, `runs` the ids of the runs
+    merged after the head up to the commit, oldest first.
     """
 
     outcome: Outcome
@@ -38,6 +39,7 @@ class Plan:
     kept: dict[str, TableState]
     runs: tuple[str, ...]
     rewinds: bool = False
+    bases: Mapping[str, TableState] = field(default_factory=dict)
 
 
 def make(
@@ -77,7 +79,8 @@ def make(
     kept = {dataset: state for dataset, state in known.items() if dataset in contents and dataset not in changed}
     if not changed:
         outcome = "unchanged"
-    return Plan(outcome, hash_, head, contents, changed, kept, runs, rewinds)
+    bases = {d: known[d] for d in changed if d in known and not rewinds and contracts[d].publication == "partitions"}
+    return Plan(outcome, hash_, head, contents, changed, kept, runs, rewinds, bases)
 
 
 def _position(

@@ -1,6 +1,6 @@
-"""PostgreSQL as a target: every statement that a publication sends is in this file.
+"""PostgreSQL as a target: every statement that a publication sends is in this file and in `postgres_schema.py`.
 
-Names are quoted once, in `_name`, in lower case, so that unquoted use works; the database's own name
+Names are quoted in `postgres_session.quoted` and nowhere else, in lower case, so that unquoted use works; the database's own name
 may stand before them: `gold.operations.fact_flight`. The ledger, its head and the staging tables are
 in the schema `medallion` of the same database.
 
@@ -20,11 +20,14 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medallion.publish import postgres_schema as schema
 from medallion.publish import target
 from medallion.publish.checksum import rows_of
-from medallion.publish.columns import Column, not_published
+from medallion.publish.columns import Column, not_published, wider
+from medallion.publish.description import Description
 from medallion.publish.ledger import Entry, Head
-from medallion.publish.postgres_session import Session
+from medallion.publish.partitions import Part, condition
+from medallion.publish.postgres_session import Session, quoted, table_name
 from medallion.publish.target import Missing, Outrun, left_over
 from medallion.settings import WarehousePostgres
 
@@ -36,6 +39,14 @@ _HEAD = "medallion.publication_head"
 _LEDGER = "medallion.publications"
 _ENTRY = "sequence, publication_id, main_hash, runs, published_at, details"
 _NAME_BYTES = 63
+ABANDONED_S = 15.0
+"""A publisher whose transaction has been idle for so long is taken for dead. The server ends it by itself a little later
+(`postgres_session.IDLE_S`), unless a pooler or the server's own settings have taken that from the session."""
+_END_ABANDONED = """WITH found AS MATERIALIZED (SELECT pid, application_name FROM pg_stat_activity
+  WHERE application_name LIKE %s AND state LIKE 'idle in transaction%%'
+    AND state_change < clock_timestamp() - make_interval(secs => %s)
+    AND datname = current_database() AND usename = current_user AND pid <> pg_backend_pid())
+SELECT application_name FROM found WHERE pg_terminate_backend(pid, 5000)"""
 _MAKE = "SELECT pg_advisory_xact_lock(hashtext('medallion.publish')); LOCK TABLE pg_namespace IN ACCESS SHARE MODE;"
 """Before what is made where missing: two sessions that make the same at once would fail. The server remembers which schemas
 there were not, and forgets that only when it locks a table: so one is locked, as every reader does, once we need not wait."""
@@ -49,10 +60,10 @@ CREATE TABLE IF NOT EXISTS {_HEAD} AS SELECT 0::bigint AS sequence, NULL::text A
 class PostgresTarget:
     """One session with a PostgreSQL database."""
 
-    def __init__(self, settings: WarehousePostgres) -> None:
-        """Log in. Raises: ServiceUnavailable."""
-        self.name = "postgres"
-        self._session = Session(settings, tag="medallion publish", lock_wait_s=target.LOCK_WAIT_S)
+    def __init__(self, settings: WarehousePostgres, tag: str = target.PUBLISHER) -> None:
+        """Log in. `tag` says who we are, to people who look at the server. Raises: ServiceUnavailable."""
+        self.name, self.alters_in_transaction, self.nested_as_texts = "postgres", True, False
+        self._session = Session(settings, tag=tag, lock_wait_s=target.LOCK_WAIT_S)
         self._files: dict[str, Sequence[Path]] = {}
 
     def close(self) -> None:
@@ -68,7 +79,7 @@ class PostgresTarget:
                 raise not_published(dataset, f"the name '{name}' is longer than PostgreSQL's {_NAME_BYTES} bytes")
 
     def _columns(self, columns: Sequence[Column]) -> str:
-        return ", ".join(f"{_quoted(column.name)} {self.type_of(column)}" for column in columns)
+        return ", ".join(f"{quoted(column.name)} {self.type_of(column)}" for column in columns)
 
     # ── ledger ────────────────────────────────────────────────────────────────────────────────
     def prepare(self) -> None:
@@ -77,8 +88,8 @@ class PostgresTarget:
             self._session.execute(_LEDGER_TABLES)
 
     def _make_schema(self, name: str) -> None:
-        if self._session.rows("SELECT to_regnamespace(%s)", [_quoted(name)]) == [(None,)]:  # else no right to make one is needed
-            self._session.execute(f"{_MAKE} CREATE SCHEMA IF NOT EXISTS {_quoted(name)}")
+        if self._session.rows("SELECT to_regnamespace(%s)", [quoted(name)]) == [(None,)]:  # else no right to make one is needed
+            self._session.execute(f"{_MAKE} CREATE SCHEMA IF NOT EXISTS {quoted(name)}")
 
     def head(self) -> Head:
         try:
@@ -106,17 +117,33 @@ class PostgresTarget:
         rows = self._session.rows(
             "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
             "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            [_table(dataset)],
+            [table_name(dataset)],
         )
         return dict(rows) or None
 
     def create(self, dataset: str, columns: Sequence[Column]) -> None:
         self._make_schema(dataset.split(".")[1])
-        self._session.execute(f"{_MAKE} CREATE TABLE IF NOT EXISTS {_table(dataset)} ({self._columns(columns)})")
+        self._session.execute(f"{_MAKE} CREATE TABLE IF NOT EXISTS {table_name(dataset)} ({self._columns(columns)})")
+
+    def widen(self, dataset: str, columns: Sequence[Column]) -> None:
+        what = f"column{'s' if len(columns) > 1 else ''} " + ", ".join(f"'{c.name}' ({self.type_of(c)})" for c in columns)
+        actions = [f"ALTER COLUMN {quoted(column.name)} TYPE {self.type_of(column)}" for column in columns]
+        schema.alter(self._session, dataset, [c.name for c in columns], actions, f"{what} cannot become wider")
+
+    def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
+        what = f"column{'s' if len(gone) > 1 else ''} " + ", ".join(f"'{name}'" for name in gone)
+        actions = [f"DROP COLUMN {quoted(name)}" for name in gone] + [f"ADD COLUMN {self._columns([column])}" for column in new]
+        schema.alter(self._session, dataset, gone, actions, f"{what} cannot be dropped")
+
+    def describe(self, dataset: str, wanted: Description) -> None:
+        schema.describe(self._session, dataset, wanted)
+
+    def relate(self, dataset: str, wanted: Description) -> None:
+        schema.relate(self._session, dataset, wanted)
 
     def add(self, dataset: str, columns: Sequence[Column]) -> None:
         added = ", ".join(f"ADD COLUMN IF NOT EXISTS {self._columns([column])}" for column in columns)
-        self._session.execute(f"{_MAKE} ALTER TABLE {_table(dataset)} {added}")
+        self._session.execute(f"{_MAKE} ALTER TABLE {table_name(dataset)} {added}")
 
     # ── staging ───────────────────────────────────────────────────────────────────────────────
     def stage(self, place: str, files: Sequence[Path]) -> None:
@@ -127,7 +154,7 @@ class PostgresTarget:
         # not written to the server's log: if it crashes the table is empty, which the transaction notices
         self._session.execute(f"CREATE UNLOGGED TABLE IF NOT EXISTS {staged} ({self._columns(columns)})")
         if files := self._files.pop(place):
-            names = ", ".join(_quoted(column.name) for column in columns)
+            names = ", ".join(quoted(column.name) for column in columns)
             self._session.copy(f"COPY {staged} ({names}) FROM STDIN (FORMAT csv)", _lines(files, columns))
         return self._count(staged)
 
@@ -140,6 +167,9 @@ class PostgresTarget:
         for place in sorted(place for place in there if place in places or left_over(place)):
             self._session.execute(f"DROP TABLE IF EXISTS {_staged(place)}")
 
+    def end_abandoned(self) -> list[str]:
+        return [name for (name,) in self._session.rows(_END_ABANDONED, [f"{target.PUBLISHER}%", ABANDONED_S])]
+
     # ── the transaction ───────────────────────────────────────────────────────────────────────
     def begin(self) -> None:
         self._session.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -148,15 +178,19 @@ class PostgresTarget:
         self._session.execute(f"UPDATE {_HEAD} SET locked = locked + 1")
         return self.head()  # a new statement: it sees what was committed while we waited
 
-    def empty(self, dataset: str, head: Head) -> None:
-        self._session.execute(f"DELETE FROM {_table(dataset)}")
+    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
+        where = "" if parts is None else f" WHERE {condition(parts, quoted, self._literal)}"
+        self._session.execute(f"DELETE FROM {table_name(dataset)}{where}")
+
+    def _literal(self, column: Column, text: str) -> str:
+        return "CAST('{}' AS {})".format(text.replace("'", "''"), self.type_of(column))
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(_quoted(column.name) for column in columns)
-        self._session.execute(f"INSERT INTO {_table(dataset)} ({names}) SELECT {names} FROM {_staged(place)}")
+        names = ", ".join(quoted(column.name) for column in columns)
+        self._session.execute(f"INSERT INTO {table_name(dataset)} ({names}) SELECT {names} FROM {_staged(place)}")
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
-        return {dataset: self._count(_table(dataset)) for dataset in datasets}
+        return {dataset: self._count(table_name(dataset)) for dataset in datasets}
 
     def append(self, entry: Entry, head: Head) -> None:
         self._session.execute(
@@ -183,16 +217,17 @@ class PostgresTarget:
         import pyarrow as pa
 
         there = self.columns(dataset) or {}
-        if any(there.get(column.name.lower()) != self.type_of(column) for column in columns):
+        types = {column.name.lower(): self.type_of(column) for column in columns}
+        if any(type_ != (found := there.get(name, "")) and not wider(type_, found) for name, type_ in types.items()):
             raise Missing(f"the warehouse's {dataset} lacks a column, or has another type", hint="`medallion publish`")
-        chosen = ", ".join(_FETCHED.get(column.type, "{0}").format(_quoted(column.name)) for column in columns)
+        chosen = ", ".join(_FETCHED.get(column.type, "{0}").format(quoted(column.name)) for column in columns)
         schema = pa.schema([(column.name, _arrow(column)) for column in columns])
         batches = [
             pa.RecordBatch.from_arrays(
                 [pa.array(values, type_) for values, type_ in zip(zip(*rows, strict=True), schema.types, strict=True)],
                 schema=schema,
             )
-            for rows in self._session.batches(f"SELECT {chosen} FROM {_table(dataset)}")
+            for rows in self._session.batches(f"SELECT {chosen} FROM {table_name(dataset)}")
         ]
         return pa.Table.from_batches(batches, schema)
 
@@ -244,7 +279,7 @@ def _lines(files: Sequence[Path], columns: Sequence[Column]) -> Iterator[bytes]:
 
 def _text(column: Column) -> str:
     """A DuckDB expression: a value as PostgreSQL reads it."""
-    name = _quoted(column.name)
+    name = '"' + column.name.replace('"', '""') + '"'
     match column.type:
         case "timestamp" | "timestamp_ntz":  # the session's time zone is UTC
             text = f"CAST(make_timestamp(epoch_us({name})) AS VARCHAR)"
@@ -257,14 +292,5 @@ def _text(column: Column) -> str:
     return f"replace({text}, '(BC)', 'BC')" if column.type.startswith(("date", "timestamp")) else text
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.lower().replace('"', '""') + '"'
-
-
-def _table(dataset: str) -> str:
-    _, domain, name = dataset.split(".")
-    return f"{_quoted(domain)}.{_quoted(name)}"
-
-
 def _staged(place: str) -> str:
-    return f"medallion.{_quoted(_STAGED + place)}"
+    return f"medallion.{quoted(_STAGED + place)}"

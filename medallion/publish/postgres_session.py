@@ -18,7 +18,7 @@ from psycopg import errors
 from psycopg.types.json import set_json_loads
 
 from medallion.errors import MedallionError, ServiceUnavailable, UsageError
-from medallion.publish.target import Missing, Outrun, Unanswered
+from medallion.publish.target import Missing, Outrun, Unanswered, Violated
 from medallion.settings import WarehousePostgres
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ IDLE_S = 20.0
 _NETWORK_S = 60
 """How long data may stay unacknowledged before either side takes the other for gone."""
 _BATCH_ROWS = 20_000
+_NAME_BYTES = 63
 _BEATEN = (errors.LockNotAvailable, errors.SerializationFailure, errors.DeadlockDetected)
 _NO_SUCH_OBJECT = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 _GONE = (
@@ -63,7 +64,7 @@ class Session:
                 password=settings.password.get_secret_value(),
                 dbname=settings.database,
                 connect_timeout=settings.connect_timeout_s,
-                application_name=tag,
+                application_name=tag[:_NAME_BYTES],
                 client_encoding="UTF8",
                 options=" ".join(f"-c {name}={value}" for name, value in options.items()),
                 keepalives_idle=30,
@@ -80,6 +81,11 @@ class Session:
     def close(self) -> None:
         """End the session; what is open is rolled back. A server that does not answer is no error."""
         self._connection.close()
+
+    @property
+    def server_version(self) -> int:
+        """As PostgreSQL counts: 180004 is 18.4."""
+        return self._connection.info.server_version
 
     # ── statements ────────────────────────────────────────────────────────────────────────────
     def execute(self, statement: str, parameters: Iterable[Any] | None = None, *, alone: bool = False) -> psycopg.Cursor:
@@ -136,6 +142,8 @@ class Session:
         refused = f"the warehouse ({self.address}) refused a statement: {_said(error)}"
         if isinstance(error, _NO_SUCH_OBJECT):
             return Missing(refused, hint=statement[:200])
+        if isinstance(error, psycopg.IntegrityError):
+            return Violated(refused, hint="the table has a constraint that these rows break")
         return ServiceUnavailable(
             refused,
             hint=f"check the rights of the user '{self.settings.user}' (warehouse_postgres.user); the statement began: "
@@ -171,6 +179,18 @@ def _said(error: psycopg.Error) -> str:
         lines = str(error).splitlines() or [repr(error)]
         parts = [next((line for line in lines if "FATAL" in line), lines[0])]
     return "; ".join(part.strip().replace("\n", " ") for part in parts if part)
+
+
+# ── names
+def quoted(name: str) -> str:
+    """A name in a statement: in lower case, so that unquoted use works."""
+    return '"' + name.lower().replace('"', '""') + '"'
+
+
+def table_name(dataset: str) -> str:
+    """A dataset's table in a statement."""
+    _, domain, name = dataset.split(".")
+    return f"{quoted(domain)}.{quoted(name)}"
 
 
 # ── questions ─────────────────────────────────────────────────────────────────────────────────────

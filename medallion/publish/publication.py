@@ -10,19 +10,20 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from medallion.contract import Contract
-from medallion.errors import ConflictError, MedallionError, ServiceUnavailable
+from medallion.errors import ConflictError, MedallionError, ServiceUnavailable, UsageError
 from medallion.lakehouse.nessie import Nessie
 from medallion.publish import plan
+from medallion.publish.describing import describe
 from medallion.publish.ledger import Entry, Head, TableState
 from medallion.publish.plan import Outcome, Plan
-from medallion.publish.staging import Attempts, Report, Staged, Steps, clean, fit, stage
-from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, connect
+from medallion.publish.staging import Attempts, Fit, Report, Staged, Steps, clean, fit, stage
+from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, Violated, connect
 from medallion.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ class Publication:
 
     `hash` is the commit that was to be shown; `sequence`, `shown` (a hash) and `tables` (every
     published table) are the ledger's head afterwards; `changed` are the tables that this
-    publication wrote, `runs` the ids of the runs that it brought, `reencoded_bytes` what could not
-    be staged as it lay in the lake.
+    publication wrote, `runs` the ids of the runs that it brought, `staged_bytes` what it put into the warehouse's
+    stage, `reencoded_bytes` what of that could not be staged as it lay in the lake.
     """
 
     outcome: Outcome
@@ -60,7 +61,8 @@ class Publication:
     def message(self) -> str:
         at, shown = self.hash[:12], (self.shown or "nothing")[:12]
         return {
-            "published": f"published main@{at} as number {self.sequence}: {len(self.changed)} tables changed",
+            "published": f"published main@{at} as number {self.sequence}: {len(self.changed)} tables changed, "
+            f"{size(self.staged_bytes)} staged, {size(self.reencoded_bytes)} of them written anew",
             "already": f"main@{at} is already published, as number {self.sequence}",
             "unchanged": f"nothing to publish: no published table has changed from {shown} to main@{at}",
             "older": f"main@{at} is older than {shown}, which the warehouse shows; nothing was changed "
@@ -74,6 +76,7 @@ def publish(
     *,
     at: str | None = None,
     allow_rewind: bool = False,
+    allow_breaking: Collection[str] = (),
     report: Report = lambda line: None,
     journal: Journal | None = None,
     run: str | None = None,
@@ -86,6 +89,8 @@ def publish(
         allow_rewind: replace every table, as a new entry of the ledger, where the commit is older than
             what is shown, or `main` no longer contains what is shown. It replaces what is shown when it
             begins: if others publish meanwhile, it ends with a ConflictError.
+        allow_breaking: columns, as `gold.domain.table.column`, that the warehouse may lose, because the lake has them no
+            more or with another type.
         report: called with a line for each step.
         journal: where effects are written down; `run`: under which run's id, else the publication's.
 
@@ -96,6 +101,11 @@ def publish(
     """
     attempts = Attempts(uuid.uuid4().hex)
     published = {name: contract for name, contract in domains.contracts.items() if contract.published}
+    if strange := [each for each in allow_breaking if each.rpartition(".")[0] not in published]:
+        raise UsageError(
+            f"'{strange[0]}' is no column of a published dataset; the warehouse is unchanged",
+            hint="write <layer>.<domain>.<dataset>.<column>",
+        )
     steps = Steps(journal or NoJournal(), run or attempts.publication_id)
     reason: Exception | None = None
     with closing(Nessie(settings.nessie)) as nessie:
@@ -104,7 +114,7 @@ def publish(
                 time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
                 report(f"planning the publication again ({reason})")
             try:
-                return _attempt(settings, nessie, published, at, allow_rewind, report, steps, attempts)
+                return _attempt(settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
             except (Outrun, Unanswered) as error:
                 log.info("publication %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
                 reason = error
@@ -144,15 +154,16 @@ def _attempt(
     contracts: Mapping[str, Contract],
     at: str | None,
     allow_rewind: bool,
+    allow_breaking: Collection[str],
     report: Report,
     steps: Steps,
     attempts: Attempts,
 ) -> Publication:
-    with closing(connect(settings)) as target:
+    with closing(connect(settings, steps.work(attempts.publication_id))) as target:
         if attempts.places and (done := target.entry(publication_id=attempts.publication_id)):
             report("the ledger says that it was done")  # the answer to COMMIT was lost, not the COMMIT
             clean(target, steps, attempts)
-            return _result("published", done.hash, done, attempts)
+            return _result("published", done.hash, done)
         head = target.head()
         entry = target.entry(sequence=head.sequence) if head.sequence else None
         try:
@@ -162,18 +173,27 @@ def _attempt(
                 report(f"main@{todo.hash[:12]} does not follow {str(head.hash)[:12]}, which is shown: every table is replaced")
             if todo.outcome != "published":
                 clean(target, steps, attempts)
-                result = _result(todo.outcome, todo.hash, entry, attempts)
+                result = _result(todo.outcome, todo.hash, entry)
                 report(result.message)
                 return result
-            fits = {d: fit(settings.s3, target, d, todo.contents[d]) for d in todo.changed}  # all, before any effect
+            bases = {d: base for d, base in todo.bases.items() if d not in attempts.whole}
+            # all, before any effect
+            fits = {
+                d: fit(settings.s3, target, contracts[d], contracts, todo.contents[d], bases.get(d), allow_breaking)
+                for d in todo.changed
+            }
             target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
-            new = _replace(target, todo, staged, steps, attempts)
+            known = entry.tables if entry else {}
+            marks = describe(settings.s3, target, todo, contracts, fits, known, report, steps, attempts)
+            for name in target.end_abandoned():
+                report(f"ended the transaction that '{name}' had left open")
+            new = _replace(target, todo, fits, staged, marks, report, steps, attempts)
         except MedallionError:
             clean(target, steps, attempts)
             raise
         clean(target, steps, attempts)
-        result = _result("published", todo.hash, new, attempts)
+        result = _result("published", todo.hash, new)
         report(result.message)
         return result
 
@@ -189,18 +209,33 @@ def _same_head(head: Head, todo: Plan, attempts: Attempts) -> None:
         )
 
 
-def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps, attempts: Attempts) -> Entry:
+def _replace(
+    target: Target,
+    todo: Plan,
+    fits: Mapping[str, Fit],
+    staged: Mapping[str, Staged],
+    marks: Mapping[str, str],
+    report: Report,
+    steps: Steps,
+    attempts: Attempts,
+) -> Entry:
     """The one transaction. Raises: Outrun after rolling back; Unanswered."""
     head = todo.head
+    breaking = {dataset: each for dataset, each in fits.items() if each.gone}
+    states = todo.kept | {dataset: each.state for dataset, each in staged.items()}
     entry = Entry(
         sequence=head.sequence + 1,
         publication_id=attempts.publication_id,
         hash=todo.hash,
         runs=todo.runs,
         published_at=None,
-        tables=todo.kept | {dataset: each.state for dataset, each in staged.items()},
+        tables={d: replace(state, described="" if d in breaking else marks.get(d, "")) for d, state in states.items()},
         changed=tuple(staged),
+        staged_bytes=sum(each.bytes for each in staged.values()),
+        reencoded_bytes=sum(each.bytes for each in staged.values() if not each.as_they_are),
     )
+    if not target.alters_in_transaction:
+        _exchange(target, breaking, report, steps)
     with steps("begin", hash=todo.hash, publication_id=attempts.publication_id):
         target.begin()
     try:
@@ -208,15 +243,20 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
             found = target.lock()
             if found != head:
                 raise Outrun(f"the warehouse shows {(found.hash or 'nothing')[:12]} by now")
+        if target.alters_in_transaction:
+            _exchange(target, breaking, report, steps)
         for dataset, each in staged.items():
+            if each.parts == ():
+                continue  # other metadata, the same rows
             with steps("delete", dataset=dataset):
-                target.empty(dataset, head)
+                target.empty(dataset, head, each.parts)
             with steps("insert", dataset=dataset, place=each.place, rows=each.state.rows):
-                target.fill(dataset, each.place, each.columns, head)
+                _fill(target, dataset, each, head, attempts)
         counts = target.counts(tuple(staged))
         for dataset, each in staged.items():
             if counts[dataset] != each.state.rows:
                 attempts.staged.clear()  # what was staged may be gone, as when the warehouse has crashed
+                attempts.whole.add(dataset)  # or others have changed rows in partitions that stay
                 raise Outrun(f"{dataset} has {counts[dataset]} rows instead of {each.state.rows} in the transaction")
         with steps("ledger", sequence=entry.sequence):
             target.append(entry, head)
@@ -228,9 +268,30 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
     return entry
 
 
-def _result(outcome: Outcome, hash_: str, entry: Entry | None, attempts: Attempts) -> Publication:
+def _exchange(target: Target, breaking: Mapping[str, Fit], report: Report, steps: Steps) -> None:
+    for dataset, each in breaking.items():
+        with steps("exchange", dataset=dataset, columns=list(each.gone)):
+            target.exchange(dataset, each.gone, each.remade)
+        report(f"{dataset}: dropped in the warehouse, as allowed: {', '.join(each.gone)}")
+
+
+def _fill(target: Target, dataset: str, staged: Staged, head: Head, attempts: Attempts) -> None:
+    """Insert what was staged. Raises: Outrun if the rows break a promise, which the next attempt does not make."""
+    try:
+        target.fill(dataset, staged.place, staged.columns, head)
+    except Violated as error:
+        if dataset in attempts.bare:
+            raise UsageError(
+                f"{dataset}: {error.message}; what the warehouse shows is unchanged",
+                hint="the constraint is not of our making: whoever made it has to drop it, or the gold transform has to keep it",
+                dataset=dataset,
+            ) from error
+        attempts.bare.add(dataset)
+        raise Outrun(f"{dataset} gets no keys, and no NOT NULL: {error.message}") from error
+
+
+def _result(outcome: Outcome, hash_: str, entry: Entry | None) -> Publication:
     mine = entry if outcome == "published" else None
-    used = [attempts.staged[key] for key in attempts.staged if mine and key[0] in mine.changed]
     return Publication(
         outcome=outcome,
         publication_id=entry.publication_id if entry else None,
@@ -240,6 +301,14 @@ def _result(outcome: Outcome, hash_: str, entry: Entry | None, attempts: Attempt
         tables=dict(entry.tables) if entry else {},
         changed=mine.changed if mine else (),
         runs=mine.runs if mine else (),
-        staged_bytes=sum(each.bytes for each in used),
-        reencoded_bytes=sum(each.bytes for each in used if not each.as_they_are),
+        staged_bytes=mine.staged_bytes if mine else 0,
+        reencoded_bytes=mine.reencoded_bytes if mine else 0,
     )
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    for unit, of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= of:
+            return f"{count / of:.1f} {unit}"
+    return f"{count} bytes"

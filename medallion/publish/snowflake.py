@@ -1,54 +1,66 @@
-"""Snowflake as a target: every statement that a publication sends is in this file.
+"""Snowflake as a target; the statements themselves are in `snowflake_statements.py`.
 
-Names are quoted once, in `_name`, in upper case, so that unquoted use works:
-`gold.operations.fact_flight` is "GOLD"."OPERATIONS"."FACT_FLIGHT". The ledger, its head, the stage
-and the staging tables are in the schema MEDALLION of the same database, because a transaction of
-the emulator writes one database only.
-
-Every write of the transaction says `WHERE … SEQUENCE = n` of the head that it was planned from.
-A copy of such a request that arrives after its transaction has ended therefore changes nothing.
+Names are quoted in `snowflake_session.quoted` and nowhere else, in upper case, so that unquoted use works:
+`gold.operations.fact_flight` is "GOLD"."OPERATIONS"."FACT_FLIGHT". The ledger and its head are in the
+schema MEDALLION of the same database, because a transaction of the emulator writes one database only.
+Staging tables and a stage for each table and publication are in the transient schema MEDALLION_STAGING;
+the stages are temporary, so that their files go with the session, whatever becomes of the publisher.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medallion.errors import ServiceUnavailable
+from medallion.publish import snowflake_schema as schema
+from medallion.publish import snowflake_statements as sql
 from medallion.publish import target
-from medallion.publish.columns import Column, not_published
+from medallion.publish.columns import Column
+from medallion.publish.description import Description
 from medallion.publish.ledger import Entry, Head
-from medallion.publish.snowflake_session import Session
+from medallion.publish.partitions import Part, condition
+from medallion.publish.snowflake_session import Session, quoted, text
 from medallion.publish.target import Missing, Outrun, left_over
 from medallion.settings import Snowflake
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from snowflake.connector.cursor import SnowflakeCursor
 
+ABANDONED_S = 90
+"""A publisher that has sent nothing for so long within its transaction is taken for dead: longer than a live one
+waits for the network (`snowflake.network_timeout_s`)."""
+log = logging.getLogger(__name__)
 _SCHEMA = "medallion"
+_STAGING = "medallion_staging"
 _HEAD = "publication_head"
 _LEDGER = "publications"
-_STAGE = "publication_files"
+_STAGE = "files_"
 _STAGED = "staged_"
-_ENTRY = '"SEQUENCE", "PUBLICATION_ID", "MAIN_HASH", "RUNS", "PUBLISHED_AT", "DETAILS"'
-_FORMAT = "FILE_FORMAT=(TYPE=PARQUET USE_LOGICAL_TYPE=TRUE BINARY_AS_TEXT=FALSE)"
 
 
 class SnowflakeTarget:
     """One session with Snowflake, or with its emulator."""
 
-    def __init__(self, settings: Snowflake) -> None:
-        """Log in. Raises: ServiceUnavailable, SettingsError."""
-        self.name = "snowflake"
-        self._session = Session(settings, tag="medallion publish")
+    def __init__(self, settings: Snowflake, tag: str = target.PUBLISHER) -> None:
+        """Log in. `tag` says who we are, to people who look at the warehouse. Raises: ServiceUnavailable, SettingsError."""
+        self.name, self.alters_in_transaction, self.nested_as_texts = "snowflake", False, True
+        self._session = Session(settings, tag=tag)
         self._database = settings.database
         self._head_table = self._name(_SCHEMA, _HEAD)
         self._ledger = self._name(_SCHEMA, _LEDGER)
-        self._stage = self._name(_SCHEMA, _STAGE)
+        self._schemas: set[str] | None = None
+        self._locked = 0
+        self._ours = _word(f"medallion {settings.database} publish")  # so begin the names of our transactions
+        self._transaction = self._ours + _word(tag.removeprefix(target.PUBLISHER))
 
     def __enter__(self) -> SnowflakeTarget:
         return self
@@ -59,70 +71,77 @@ class SnowflakeTarget:
     def close(self) -> None:
         self._session.close()
 
+    def _run(self, statement: sql.Statement, **parts: object) -> SnowflakeCursor:
+        return self._session.execute(statement.text.format(**parts), repeatable=statement.repeatable)
+
+    def _rows(self, statement: sql.Statement, **parts: object) -> list[tuple[Any, ...]]:
+        return self._session.rows(statement.text.format(**parts), repeatable=statement.repeatable)
+
     # ── names and types ───────────────────────────────────────────────────────────────────────
     def _name(self, *parts: str) -> str:
-        return ".".join(_quoted(part) for part in (self._database, *parts))
+        return ".".join(quoted(part) for part in (self._database, *parts))
 
     def _table(self, dataset: str) -> str:
         _, domain, name = dataset.split(".")
         return self._name(domain, name)
 
     def _staged(self, place: str) -> str:
-        return self._name(_SCHEMA, _STAGED + place)
+        return self._name(_STAGING, _STAGED + place)
 
-    def _at(self, place: str) -> str:
-        return f"@{self._stage}/{place}/"
+    def _stage(self, place: str) -> str:
+        return self._name(_STAGING, _STAGE + place)
 
     def _column(self, column: Column) -> str:
-        return f"{_quoted(column.name)} {_DDL.get(column.type) or column.type.replace('decimal', 'NUMBER')}"
+        return f"{quoted(column.name)} {_type(column)}"
 
     def type_of(self, column: Column) -> str:
         types = _DESCRIBED | {"timestamp": self._session.dialect.instant}
         return types.get(column.type) or column.type.replace("decimal", "NUMBER")
 
     def check(self, dataset: str, columns: Sequence[Column]) -> None:
-        for column in columns:
-            if column.type == "json":
-                raise not_published(dataset, f"column '{column.name}' is nested")
+        """Every name and every type of the lake has a place here."""
 
     # ── ledger ────────────────────────────────────────────────────────────────────────────────
     def prepare(self) -> None:
-        make_stage = f"CREATE STAGE IF NOT EXISTS {self._stage}"
-        if self._session.exists(self._head_table):  # made last, so all the rest is there
-            self._session.execute(make_stage, repeatable=True)  # except that the emulator forgets its stages
-            return
-        for statement in (
-            f"CREATE DATABASE IF NOT EXISTS {self._name()}",
-            f"CREATE SCHEMA IF NOT EXISTS {self._name(_SCHEMA)}",
-            make_stage,
-            f'CREATE TABLE IF NOT EXISTS {self._ledger} ("SEQUENCE" NUMBER(38,0), "PUBLICATION_ID" VARCHAR, '
-            '"MAIN_HASH" VARCHAR, "RUNS" VARCHAR, "PUBLISHED_AT" TIMESTAMP_NTZ(6), "DETAILS" VARCHAR)',
-            # one statement makes the head and its only row, so that two publishers cannot make two rows
-            f'CREATE TABLE IF NOT EXISTS {self._head_table} AS SELECT CAST(0 AS NUMBER(38,0)) AS "SEQUENCE", '
-            'CAST(NULL AS VARCHAR) AS "MAIN_HASH", CAST(NULL AS VARCHAR) AS "PUBLICATION_ID", '
-            'CAST(0 AS NUMBER(38,0)) AS "LOCKED"',
-        ):
-            self._session.execute(statement, repeatable=True)
+        self._make_schema(_STAGING, sql.CREATE_STAGING_SCHEMA)
+        if not self._session.exists(self._head_table):  # made last, so all the rest is there
+            self._make_schema(_SCHEMA)
+            self._run(sql.CREATE_LEDGER, ledger=self._ledger)
+            self._run(sql.CREATE_HEAD, head=self._head_table)
+
+    def _make_schema(self, name: str, how: sql.Statement = sql.CREATE_SCHEMA) -> None:
+        """Create a schema, and the database, where they are missing: else no right to make one is needed."""
+        if self._schemas is None:
+            try:
+                self._schemas = {str(row[1]).upper() for row in self._rows(sql.SHOW_SCHEMAS, database=self._name())}
+            except Missing:
+                self._run(sql.CREATE_DATABASE, database=self._name())
+                self._schemas = set()
+        if name.upper() not in self._schemas:
+            self._run(how, schema=self._name(name))
+            self._schemas.add(name.upper())
 
     def head(self) -> Head:
         try:
-            rows = self._session.rows(f'SELECT "SEQUENCE", "MAIN_HASH", "PUBLICATION_ID" FROM {self._head_table}')
+            rows = self._rows(sql.HEAD, head=self._head_table)
         except Missing:
             return Head(0, None, None)
-        [(sequence, hash_, publication_id)] = rows
+        [(sequence, hash_, publication_id, self._locked)] = rows
         return Head(int(sequence), hash_, publication_id)
 
     def entry(self, *, sequence: int | None = None, publication_id: str | None = None) -> Entry | None:
-        where = f'"SEQUENCE" = {sequence}' if sequence is not None else f'"PUBLICATION_ID" = {_text(publication_id)}'
-        found = self._entries(f"WHERE {where}")
+        if sequence is not None:
+            found = self._entries(sql.ENTRY_BY_SEQUENCE, sequence=sequence)
+        else:
+            found = self._entries(sql.ENTRY_BY_ID, publication_id=text(publication_id))
         return found[0] if found else None
 
     def entries(self, limit: int) -> list[Entry]:
-        return self._entries(f'ORDER BY "SEQUENCE" DESC LIMIT {int(limit)}')
+        return self._entries(sql.NEWEST_ENTRIES, limit=int(limit))
 
-    def _entries(self, rest: str) -> list[Entry]:
+    def _entries(self, statement: sql.Statement, **parts: object) -> list[Entry]:
         try:
-            rows = self._session.rows(f"SELECT {_ENTRY} FROM {self._ledger} {rest}")
+            rows = self._rows(statement, ledger=self._ledger, **parts)
         except Missing:
             return []
         return [Entry.read(s, p, h, r, at.replace(tzinfo=UTC), d) for s, p, h, r, at, d in rows]
@@ -130,7 +149,7 @@ class SnowflakeTarget:
     # ── tables ────────────────────────────────────────────────────────────────────────────────
     def columns(self, dataset: str) -> dict[str, str] | None:
         try:
-            rows = self._session.rows(f"DESCRIBE TABLE {self._table(dataset)}")
+            rows = self._rows(sql.DESCRIBE_TABLE, table=self._table(dataset))
         except Missing:
             return None
         # VARCHAR(16777216), TIMESTAMP_NTZ(6) and the like: only a NUMBER's size is part of its type
@@ -138,53 +157,76 @@ class SnowflakeTarget:
 
     def create(self, dataset: str, columns: Sequence[Column]) -> None:
         _, domain, _ = dataset.split(".")
-        self._session.execute(f"CREATE SCHEMA IF NOT EXISTS {self._name(domain)}", repeatable=True)
+        self._make_schema(domain)
         body = ", ".join(self._column(column) for column in columns)
-        self._session.execute(f"CREATE TABLE IF NOT EXISTS {self._table(dataset)} ({body})", repeatable=True)
+        self._run(sql.CREATE_TABLE, table=self._table(dataset), columns=body)
 
     def add(self, dataset: str, columns: Sequence[Column]) -> None:
         for column in columns:
-            self._session.execute(
-                f"ALTER TABLE {self._table(dataset)} ADD COLUMN IF NOT EXISTS {self._column(column)}", repeatable=True
-            )
+            self._run(sql.ADD_COLUMN, table=self._table(dataset), column=self._column(column))
+
+    def _change(self, statements: Iterable[str]) -> None:
+        for statement in statements:
+            self._session.execute(statement, repeatable=True)
+
+    def widen(self, dataset: str, columns: Sequence[Column]) -> None:
+        self._change(schema.widened(self._table(dataset), columns, {column.name: _type(column) for column in columns}))
+
+    def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
+        for name in gone:
+            self._run(sql.DROP_COLUMN, table=self._table(dataset), column=quoted(name))
+        self.add(dataset, new)
+
+    def describe(self, dataset: str, wanted: Description) -> None:
+        table = self._table(dataset)
+        required = {str(row[0]).lower(): row[3] == "N" for row in self._rows(sql.DESCRIBE_TABLE, table=table)}
+        if self._session.dialect.describes:
+            self._change(schema.keys(table, dataset, wanted, *self._keys(table)))
+            self._change(schema.comments(table, wanted))
+        self._change(schema.requirements(table, wanted, required))
+
+    def relate(self, dataset: str, wanted: Description) -> None:
+        if wanted.references and self._session.dialect.describes:
+            table, others = self._table(dataset), {each.to: self._table(each.to) for each in wanted.references}
+            self._change(schema.references(table, dataset, wanted, self._keys(table)[1], others))
+
+    def _keys(self, table: str) -> tuple[list[str], list[str]]:
+        primary = [row[schema.KEY_NAME] for row in self._rows(sql.SHOW_KEYS, table=table)]
+        return primary, [row[schema.REFERENCE_NAME] for row in self._rows(sql.SHOW_REFERENCES, table=table)]
 
     # ── staging ───────────────────────────────────────────────────────────────────────────────
     def stage(self, place: str, files: Sequence[Path]) -> None:
+        self._run(sql.CREATE_STAGE, stage=self._stage(place))
         if files:
             pattern = str(files[0].parent / "*.parquet").replace("'", "\\'")
-            self._session.execute(
-                f"PUT 'file://{pattern}' {self._at(place)} AUTO_COMPRESS=FALSE OVERWRITE=TRUE PARALLEL=8",
-                repeatable=True,
-            )
+            self._run(sql.PUT, pattern=pattern, stage=self._stage(place))
 
     def copy(self, place: str, columns: Sequence[Column]) -> int:
         staged = self._staged(place)
-        body = ", ".join(self._column(column) for column in columns)
-        self._session.execute(f"CREATE TRANSIENT TABLE IF NOT EXISTS {staged} ({body})", repeatable=True)
-        self._session.execute(
-            f"COPY INTO {staged} FROM {self._at(place)} {_FORMAT} MATCH_BY_COLUMN_NAME=CASE_INSENSITIVE ON_ERROR=ABORT_STATEMENT",
-            repeatable=True,
-        )
-        return int(self._session.rows(f"SELECT COUNT(*) FROM {staged}")[0][0])
+        texts = (replace(column, type="string") if column.type == "json" else column for column in columns)
+        body = ", ".join(self._column(column) for column in texts)
+        self._run(sql.CREATE_STAGED, staged=staged, columns=body)
+        self._run(sql.COPY, staged=staged, stage=self._stage(place))
+        return int(self._rows(sql.COUNT_STAGED, staged=staged)[0][0])
 
     def discard(self, places: Sequence[str]) -> None:
-        tables = self._session.rows(f"SHOW TABLES IN SCHEMA {self._name(_SCHEMA)}")
+        tables = self._rows(sql.SHOW_STAGED, schema=self._name(_STAGING))
         names = [str(row[1]).lower() for row in tables]
         there = {name.removeprefix(_STAGED) for name in names if name.startswith(_STAGED)}
         for place in sorted(set(places) | {place for place in there if left_over(place)}):
-            self._session.execute(f"DROP TABLE IF EXISTS {self._staged(place)}", repeatable=True)
-            if self._session.dialect.removes_files:
-                self._session.execute(f"REMOVE {self._at(place)}", repeatable=True)
+            self._run(sql.DROP_STAGED, staged=self._staged(place))
+        for place in places:
+            self._run(sql.DROP_STAGE, stage=self._stage(place))
 
     # ── the transaction ───────────────────────────────────────────────────────────────────────
     def begin(self) -> None:
-        self._session.execute("BEGIN")
+        self._run(sql.BEGIN, name=self._transaction)
 
     def lock(self) -> Head:
         deadline = time.monotonic() + target.LOCK_WAIT_S
         while True:
             try:
-                self._session.execute(f'UPDATE {self._head_table} SET "LOCKED" = "LOCKED" + 1')
+                self._run(sql.LOCK_HEAD, head=self._head_table)
                 return self.head()  # a new statement: it sees what was committed while we waited
             except Outrun:
                 if self._session.dialect.waits or time.monotonic() > deadline:
@@ -194,65 +236,99 @@ class SnowflakeTarget:
             self.begin()
 
     def _still(self, head: Head) -> str:
-        return f'EXISTS (SELECT 1 FROM {self._head_table} WHERE "SEQUENCE" = {head.sequence})'
+        return sql.STILL.format(head=self._head_table, sequence=head.sequence, locked=self._locked)
 
-    def empty(self, dataset: str, head: Head) -> None:
-        self._session.execute(f"DELETE FROM {self._table(dataset)} WHERE {self._still(head)}")
+    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
+        table, still = self._table(dataset), self._still(head)
+        if parts is None:
+            self._run(sql.EMPTY, table=table, still=still)
+        else:
+            self._run(sql.EMPTY_PARTS, table=table, parts=condition(parts, quoted, _literal), still=still)
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(_quoted(column.name) for column in columns)
-        self._session.execute(
-            f"INSERT INTO {self._table(dataset)} ({names}) SELECT {names} FROM {self._staged(place)} WHERE {self._still(head)}"
+        names = ", ".join(quoted(column.name) for column in columns)
+        values = ", ".join(
+            (sql.FILLED_JSON if column.type == "json" else "{name}").format(name=quoted(column.name)) for column in columns
+        )
+        self._run(
+            sql.FILL,
+            table=self._table(dataset),
+            names=names,
+            values=values,
+            staged=self._staged(place),
+            still=self._still(head),
         )
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
-        counts = ", ".join(f"(SELECT COUNT(*) FROM {self._table(dataset)})" for dataset in datasets)
-        row = self._session.rows(f"SELECT {counts}", repeatable=False)[0]
+        counts = ", ".join(sql.ONE_COUNT.format(table=self._table(dataset)) for dataset in datasets)
+        row = self._rows(sql.COUNT, counts=counts)[0]
         return {dataset: int(count) for dataset, count in zip(datasets, row, strict=True)}
 
     def append(self, entry: Entry, head: Head) -> None:
-        values = (
-            f"{entry.sequence}, {_text(entry.publication_id)}, {_text(entry.hash)}, {_text(json.dumps(entry.runs))}, "
-            f"CAST({_text(datetime.now(UTC).replace(tzinfo=None).isoformat(sep=' '))} AS TIMESTAMP_NTZ(6)), "
-            f"{_text(entry.details())}"
+        told = {"hash": text(entry.hash), "publication_id": text(entry.publication_id)}
+        self._run(
+            sql.APPEND_ENTRY,
+            ledger=self._ledger,
+            sequence=entry.sequence,
+            runs=text(json.dumps(entry.runs)),
+            at=text(datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ")),
+            details=text(entry.details()),
+            still=self._still(head),
+            **told,
         )
-        self._session.execute(f"INSERT INTO {self._ledger} ({_ENTRY}) SELECT {values} WHERE {self._still(head)}")
-        self._session.execute(
-            f'UPDATE {self._head_table} SET "SEQUENCE" = {entry.sequence}, "MAIN_HASH" = {_text(entry.hash)}, '
-            f'"PUBLICATION_ID" = {_text(entry.publication_id)} WHERE "SEQUENCE" = {head.sequence}'
+        self._run(
+            sql.MOVE_HEAD,
+            head=self._head_table,
+            next=entry.sequence,
+            sequence=head.sequence,
+            locked=self._locked,
+            **told,
         )
         if self.head() != Head(entry.sequence, entry.hash, entry.publication_id):
             raise Outrun("the head did not move")
 
     def commit(self) -> None:
-        self._session.execute("COMMIT")
+        self._run(sql.COMMIT)
 
     def rollback(self) -> None:
-        self._session.execute("ROLLBACK")
+        self._run(sql.ROLLBACK)
+
+    def end_abandoned(self) -> list[str]:
+        ended = []
+        try:
+            for id_, _, session, name, *_ in self._rows(sql.SHOW_TRANSACTIONS):
+                if not str(name).lower().startswith(self._ours):
+                    continue
+                [(under_way, quiet)] = self._rows(sql.QUIET, database=self._name(), session=int(session))
+                if not under_way and quiet is not None and quiet >= ABANDONED_S:
+                    self._run(sql.ABORT_TRANSACTION, id=int(id_))
+                    ended.append(str(name))
+        except ServiceUnavailable:  # it may have ended meanwhile, and an account may not let us look
+            log.info("what others left open could not be looked at", exc_info=True)
+        return ended
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
-        # as integers, because Arrow's nanoseconds end in 2262, and the emulator's nulls in 1970
-        chosen = ", ".join(
-            f"DATE_PART(EPOCH_MICROSECOND, {_quoted(c.name)}) AS {_quoted(c.name)}"
-            if c.type.startswith("timestamp")
-            else _quoted(c.name)
-            for c in columns
-        )
-        return self._session.arrow(f"SELECT {chosen} FROM {self._table(dataset)}")
+        chosen = ", ".join(sql.FETCHED.get(column.type, "{name}").format(name=quoted(column.name)) for column in columns)
+        return self._session.arrow(sql.FETCH.text.format(columns=chosen, table=self._table(dataset)))
 
 
 _DDL = {
     "boolean": "BOOLEAN", "int": "NUMBER(38,0)", "bigint": "NUMBER(38,0)", "float": "FLOAT", "double": "FLOAT",
     "date": "DATE", "timestamp": "TIMESTAMP_LTZ(6)", "timestamp_ntz": "TIMESTAMP_NTZ(6)", "string": "VARCHAR",
-    "binary": "BINARY",
+    "binary": "BINARY", "json": "VARIANT",
 }  # fmt: skip
 _DESCRIBED = _DDL | {"timestamp_ntz": "TIMESTAMP_NTZ"}
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.upper().replace('"', '""') + '"'
+def _type(column: Column) -> str:
+    return _DDL.get(column.type) or column.type.replace("decimal", "NUMBER")
 
 
-def _text(value: Any) -> str:
-    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+def _word(text: str) -> str:
+    """A text as a name that needs no quotes."""
+    return re.sub(r"\W", "_", text, flags=re.ASCII).lower()
+
+
+def _literal(column: Column, value: str) -> str:
+    return f"CAST({text(value)} AS {_type(column)})"

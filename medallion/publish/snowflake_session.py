@@ -6,12 +6,14 @@ All that differs between Snowflake and its emulator (fakesnow) is in `DIALECTS`,
 from __future__ import annotations
 
 import logging
+import string
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medallion.errors import MedallionError, ServiceUnavailable, SettingsError, UsageError
+from medallion.publish import snowflake_statements as sql
 from medallion.publish.target import Missing, Outrun, Unanswered
 from medallion.settings import Snowflake
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT_S = 120
 _WRONG_SECRET = {390100, 390144, 394300, 394301, 250001}
 _LOCKED = {604, 605, 625, 90082}
+_NO_SESSION = {390104, 390111, 390112, 390113, 390114, 390115}  # ended, expired, or its token has
 _NO_SUCH_OBJECT = {2003, 2043}
 
 
@@ -30,22 +33,22 @@ _NO_SUCH_OBJECT = {2003, 2043}
 class Dialect:
     """Where the emulator is not Snowflake.
 
-    - `removes_files`: it has no `REMOVE @stage/…`; its stages are gone when its server ends.
     - `instant`: `DESCRIBE` calls TIMESTAMP_LTZ by another name.
     - `waits`: a statement that meets another transaction's lock fails at once instead of waiting.
+    - `describes`: it forgets comments, fails at a quote in them, and enforces keys.
     - `retries`: a bug or gap of its own is a status 500, which the client would repeat for a
       minute; and it does not know a repeated request by its id, as Snowflake does.
     """
 
-    removes_files: bool
     instant: str
     waits: bool
+    describes: bool
     retries: bool
 
 
 DIALECTS = {
-    False: Dialect(removes_files=True, instant="TIMESTAMP_LTZ", waits=True, retries=True),
-    True: Dialect(removes_files=False, instant="TIMESTAMP_TZ", waits=False, retries=False),
+    False: Dialect(instant="TIMESTAMP_LTZ", waits=True, describes=True, retries=True),
+    True: Dialect(instant="TIMESTAMP_TZ", waits=False, describes=False, retries=False),
 }
 
 
@@ -58,6 +61,10 @@ class Session:
         self.dialect = DIALECTS[settings.emulated]
         self.address = f"{settings.host}:{settings.port}" if settings.emulated else f"account {settings.account}"
         self._connection = self._login(tag)
+        try:
+            self.execute(sql.NO_SECONDARY_ROLES.text, repeatable=sql.NO_SECONDARY_ROLES.repeatable)
+        except (Unanswered, Outrun) as error:
+            raise self._down(error) from error
 
     def execute(self, statement: str, *, repeatable: bool = False) -> SnowflakeCursor:
         """Run one statement.
@@ -76,6 +83,8 @@ class Session:
         except errors.ProgrammingError as error:
             if error.errno in _LOCKED:
                 raise Outrun(str(error)) from error
+            if error.errno in _NO_SESSION:
+                raise Unanswered(str(error)) from error
             if error.errno in _NO_SUCH_OBJECT:
                 raise Missing(f"the warehouse refused a statement: {error.msg}", hint=statement[:200]) from error
             raise self._refused(statement, error) from error
@@ -95,7 +104,7 @@ class Session:
     def exists(self, table: str) -> bool:
         """Whether a table, by its quoted name, is there and may be read. Raises: as `execute`."""
         try:
-            self.execute(f"SELECT 1 FROM {table} LIMIT 0", repeatable=True)
+            self.execute(sql.EXISTS.text.format(table=table), repeatable=True)
         except Missing:
             return False
         return True
@@ -122,7 +131,7 @@ class Session:
         """Roll back what is open and log out; a server that does not answer is no error."""
         if not self._connection.is_closed():
             try:
-                self.execute("ROLLBACK")
+                self.execute(sql.ROLLBACK.text)
             except (Unanswered, Outrun, MedallionError):
                 logging.getLogger(__name__).info("no answer to the last ROLLBACK", exc_info=True)
             self._connection.close()
@@ -187,6 +196,23 @@ class Session:
         )
 
 
+def quoted(name: str) -> str:
+    """A name in a statement: in upper case, so that unquoted use works; but for letters without an upper case of
+    their own (ß), which would be taken for others."""
+    upper = name.upper()
+    if upper.lower() != name.lower():
+        upper = name.translate(_UPPER)
+    return '"' + upper.replace('"', '""') + '"'
+
+
+def text(value: Any) -> str:
+    """A text in a statement."""
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
+
+
 def answer(settings: Snowflake, query: str) -> pa.Table:
     """Answer one query in a transaction that is rolled back.
 
@@ -195,7 +221,7 @@ def answer(settings: Snowflake, query: str) -> pa.Table:
     """
     with closing(Session(settings, tag="medallion sql")) as session:
         try:
-            session.execute("BEGIN")
+            session.execute(sql.BEGIN_READING.text)
             found = session.arrow(query)
         except (Unanswered, Outrun) as error:
             raise ServiceUnavailable(f"the warehouse gives no answer: {error}", hint="try again") from error

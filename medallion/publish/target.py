@@ -16,9 +16,13 @@ from medallion.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from medallion.publish.description import Description
+    from medallion.publish.partitions import Part
 
 LOCK_WAIT_S = 30.0
 """How long a publication waits for another one's transaction before it plans again."""
+PUBLISHER = "medallion publish"
+"""How the sessions of publishers begin to call themselves."""
 _LEFT_AFTER = timedelta(days=1)
 
 
@@ -34,15 +38,23 @@ class Missing(ServiceUnavailable):
     """A statement names a database, schema, table or column that is not there."""
 
 
+class Violated(ServiceUnavailable):
+    """Rows that break a constraint of the warehouse's table were refused."""
+
+
 class Target(Protocol):
     """One session with a warehouse.
 
     Every method may raise Unanswered, and ServiceUnavailable if the warehouse refuses the statement.
-    Tables are only ever created, given further columns, and their rows replaced; never dropped,
-    renamed, truncated or swapped, so that grants, views and history stay.
+    Tables are only ever created, given further or wider columns, and their rows replaced; never dropped,
+    renamed, truncated or swapped, so that grants, views and history stay. A column is only dropped on purpose.
     """
 
     name: str
+    nested_as_texts: bool
+    """Files are staged with lists, structs and maps as texts of JSON."""
+    alters_in_transaction: bool
+    """Whether `exchange` may be a part of the transaction; where not, it commits by itself."""
 
     def prepare(self) -> None:
         """Create the ledger, and where the warehouse lets us the database, where they are missing."""
@@ -71,6 +83,18 @@ class Target(Protocol):
     def add(self, dataset: str, columns: Sequence[Column]) -> None:
         """Give a dataset's table further columns, null in the rows that are there."""
 
+    def widen(self, dataset: str, columns: Sequence[Column]) -> None:
+        """Give columns of a dataset's table their wider types. Raises: UsageError naming what stands in the way."""
+
+    def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
+        """Drop columns of a dataset's table, then give it further ones. Raises: UsageError naming what stands in the way."""
+
+    def describe(self, dataset: str, wanted: Description) -> None:
+        """Let a dataset's table have these comments, NOT NULL where it is said and nowhere else, and this primary key."""
+
+    def relate(self, dataset: str, wanted: Description) -> None:
+        """Let a dataset's table have these foreign keys; the tables that they point to have been described."""
+
     def stage(self, place: str, files: Sequence[Path]) -> None:
         """Upload files under a place of their own. They are in one folder, nothing else is, and they
         stay until `copy` has returned."""
@@ -78,14 +102,21 @@ class Target(Protocol):
     def copy(self, place: str, columns: Sequence[Column]) -> int:
         """Load what was staged at a place into a new staging table. Returns: its rows."""
 
+    def end_abandoned(self) -> list[str]:
+        """End the transactions that our own publishers have left open in this database: those that have
+        no statement under way and have sent none for so long that they are dead, stopped or cut off.
+        One that comes back finds its transaction gone, changes nothing, and asks the ledger.
+
+        Returns: what those publishers called themselves."""
+
     def begin(self) -> None:
         """Begin the transaction."""
 
     def lock(self) -> Head:
         """Take the head's lock, waiting for whoever has it, then read it. Raises: Outrun."""
 
-    def empty(self, dataset: str, head: Head) -> None:
-        """Delete all rows of a dataset's table, if the head is still this one."""
+    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
+        """Delete the rows of a dataset's table, or of these partitions of it, if the head is still this one."""
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         """Insert what was copied at a place, if the head is still this one."""
@@ -137,15 +168,19 @@ def left_over(place: str) -> bool:
 
 
 # ── the choice ────────────────────────────────────────────────────────────────────────────────────
-def connect(settings: Settings) -> Target:
-    """A session with the warehouse of the settings. Raises: ServiceUnavailable."""
+def connect(settings: Settings, work: str = "") -> Target:
+    """A session with the warehouse of the settings, and what it is for, as the warehouse is to call it.
+
+    Raises: ServiceUnavailable.
+    """
+    tag = f"{PUBLISHER} {work}".strip()
     if settings.warehouse == "postgres":
         from medallion.publish.postgres import PostgresTarget
 
-        return PostgresTarget(settings.warehouse_postgres)
+        return PostgresTarget(settings.warehouse_postgres, tag)
     from medallion.publish.snowflake import SnowflakeTarget
 
-    return SnowflakeTarget(settings.snowflake)
+    return SnowflakeTarget(settings.snowflake, tag)
 
 
 def answer(settings: Settings, query: str) -> pa.Table:

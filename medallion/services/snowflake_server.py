@@ -4,8 +4,10 @@ Run as a program of its own: `python -I snowflake_server.py <data folder> <host>
 user's password in the environment variable `PASSWORD`. In these things it is nearer to Snowflake
 than fakesnow alone: a wrong password is refused; two transactions that change the same rows get
 an error of their own (000625), not an 'internal error' that clients repeat; a transaction whose
-client was killed does not hold its rows for ever; a timestamp that is null arrives as null; and
-neither results nor sessions are kept for ever.
+client was killed does not hold its rows for ever; a timestamp that is null arrives as null; numbers
+within a VARIANT stay exact; transactions have names, are shown and can be aborted from another
+session; a stage or a database can be dropped; a session that has ended is named as such; and neither
+results nor sessions are kept for ever.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ import importlib
 import json
 import logging
 import os
+import re
+import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import duckdb
 import fakesnow.arrow
@@ -31,7 +37,9 @@ import uvicorn
 from fakesnow.conn import FakeSnowflakeConnection
 from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
-from snowflake.connector.errors import OperationalError
+from fakesnow.transforms.stage import internal_dir
+from snowflake.connector.errors import OperationalError, ProgrammingError
+from sqlglot import exp
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -52,20 +60,144 @@ _WRONG_PASSWORD = {
     "message": "Incorrect username or password was specified.",
     "success": False,
 }
+_NO_SESSION = {
+    "data": None,
+    "code": "390111",
+    "message": "Session no longer exists. New login required to access the service.",
+    "success": False,
+}
 _execute = FakeSnowflakeCursor.execute
+_transform = FakeSnowflakeCursor._transform
 _timestamps = fakesnow.arrow.timestamp_to_sf_struct
 server = importlib.import_module("fakesnow.server")  # the package has a function of the same name
 
 
-def _execute_with_conflicts(cursor: FakeSnowflakeCursor, *args: Any, **options: Any) -> Any:
-    """Report a conflict between transactions as an error that the client understands."""
+class Transactions:
+    """The sessions' numbers, when each last did something, and the transactions that they began by name."""
+
+    def __init__(self) -> None:
+        self._numbers, self._ids = count(1), count(1_000_000)
+        self._sessions: WeakKeyDictionary[FakeSnowflakeConnection, int] = WeakKeyDictionary()
+        self._ended: dict[int, float] = {}
+        self._busy: set[int] = set()
+        self._open: dict[int, tuple[int, str, float]] = {}  # by session: transaction, name, begun
+
+    def number(self, session: FakeSnowflakeConnection) -> int:
+        if session not in self._sessions:
+            self._sessions[session] = next(self._numbers)
+        return self._sessions[session]
+
+    def begins(self, session: FakeSnowflakeConnection, statement: str) -> None:
+        number, words = self.number(session), statement.split()
+        self._busy.add(number)
+        if words[0].upper() == "BEGIN":
+            self._open[number] = (next(self._ids), words[-1] if len(words) > 2 else "", time.time())
+
+    def ends(self, session: FakeSnowflakeConnection, statement: str) -> None:
+        number = self.number(session)
+        self._busy.discard(number)
+        self._ended[number] = time.time()
+        if statement.split()[0].upper() in ("COMMIT", "ROLLBACK"):
+            self._open.pop(number, None)
+
+    def shown(self) -> str:
+        """What `SHOW TRANSACTIONS` answers, as a query."""
+        rows = [
+            f"({id_}, 'MEDALLION', {number}, '{name}', TO_TIMESTAMP({begun}), 'running')"
+            for number, (id_, name, begun) in self._open.items()
+        ]
+        columns = '"id", "user", "session", "name", "started_on", "state"'
+        if not rows:
+            return f"SELECT {', '.join(f'NULL AS {each}' for each in columns.split(', '))} WHERE FALSE"
+        return f"SELECT * FROM (VALUES {', '.join(rows)}) AS t ({columns})"
+
+    def quiet(self, number: int) -> str:
+        """How many statements a session has under way, and for how many seconds it has sent none, as a query."""
+        return (
+            f"SELECT {int(number in self._busy)} AS under_way, {int(time.time() - self._ended.get(number, time.time()))} AS quiet"
+        )
+
+    def abort(self, id_: int) -> str:
+        """Roll a transaction back, whose ever it is. Returns: the answer as a query."""
+        numbers = [number for number, (other, _, _) in self._open.items() if other == id_]
+        for session, number in list(self._sessions.items()):
+            if number in numbers:
+                with contextlib.suppress(duckdb.TransactionException):  # none is open
+                    session._duck_conn.rollback()
+                self._open.pop(number)
+                return f"SELECT 'Aborted transaction id: {id_}' AS answer"
+        raise ProgrammingError(msg=f"Transaction {id_} does not exist.", errno=90210, sqlstate="22023")
+
+
+transactions = Transactions()
+
+
+def _drop_stage(cursor: FakeSnowflakeCursor, database: str, schema: str, name: str) -> str:
+    cursor._duck_conn.execute(
+        "DELETE FROM _fs_global._fs_information_schema._fs_stages WHERE database_name = ? AND schema_name = ? AND name = ?",
+        [database, schema, name],
+    )
+    shutil.rmtree(internal_dir(f"{database}.{schema}.{name}"), ignore_errors=True)
+    return f"SELECT '{name} successfully dropped.' AS status"
+
+
+def _drop_database(cursor: FakeSnowflakeCursor, name: str) -> str:
+    cursor._duck_conn.execute(f'DETACH DATABASE IF EXISTS "{name}"')
+    if folder := cursor._conn.db_path:
+        for path in folder.glob(f"{name}.db*"):
+            path.unlink()
+    return f"SELECT '{name} successfully dropped.' AS status"
+
+
+_Translation = Callable[[FakeSnowflakeCursor | None, re.Match[str]], str]
+_TRANSLATED: list[tuple[re.Pattern[str], _Translation]] = [
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), translation)
+    for pattern, translation in (
+        (r'DROP DATABASE IF EXISTS "(\w+)"$', lambda c, m: _drop_database(c, m[1]) if c else "SELECT 1"),
+        (r"USE SECONDARY ROLES \w+$", lambda _, m: "SELECT 'Statement executed successfully.' AS status"),
+        (r"BEGIN TRANSACTION NAME (\w+)$", lambda _, m: "BEGIN"),
+        (r"SHOW TRANSACTIONS$", lambda _, m: transactions.shown()),
+        (r"SELECT SYSTEM\$ABORT_TRANSACTION\((\d+)\)$", lambda c, m: transactions.abort(int(m[1])) if c else "SELECT 1"),
+        (r"SELECT .*QUERY_HISTORY_BY_SESSION\(SESSION_ID => (\d+)\b.*", lambda _, m: transactions.quiet(int(m[1]))),
+        (
+            r'DROP STAGE IF EXISTS "(\w+)"\."(\w+)"\."(\w+)"$',
+            lambda c, m: _drop_stage(c, m[1], m[2], m[3]) if c else "SELECT 1",
+        ),
+    )
+]
+"""What Snowflake documents and fakesnow lacks. Without a cursor the kind of statement is asked for, and nothing happens."""
+
+
+def _translated(statement: str, cursor: FakeSnowflakeCursor | None = None) -> str:
+    for pattern, translation in _TRANSLATED:
+        if found := pattern.match(statement.strip()):
+            return translation(cursor, found)
+    return statement
+
+
+def _execute_here(cursor: FakeSnowflakeCursor, command: str, *args: Any, **options: Any) -> Any:
+    """Translate, keep account of transactions, and report a conflict as an error that the client understands."""
+    transactions.begins(cursor._conn, command)
     try:
-        return _execute(cursor, *args, **options)
+        return _execute(cursor, _translated(command, cursor), *args, **options)
     except duckdb.TransactionException as error:
         if "onflict" not in str(error):
             raise
         message = f"Another transaction has changed the same rows; roll back and begin again: {error}"
         raise OperationalError(msg=message, errno=625, sqlstate="57014") from error
+    finally:
+        transactions.ends(cursor._conn, command)
+
+
+def _transform_exactly(cursor: FakeSnowflakeCursor, *args: Any) -> Any:
+    """JSON as the text that it was: fakesnow's own functions make doubles of its numbers."""
+
+    def exact(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.ParseJSON):
+            return exp.cast(node.this, "JSON")
+        return exp.cast(node.this, "TEXT") if isinstance(node, exp.JSONFormat) else node
+
+    return _transform(cursor, *args).transform(exact, copy=False)
 
 
 def _timestamps_with_nulls(values: Any) -> Any:
@@ -96,6 +228,9 @@ class Sessions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         token = dict(scope.get("headers", ())).get(b"authorization", b"").decode()[17:-1]
+        if scope.get("path") == "/queries/v1/query-request" and token not in server.sessions:
+            await JSONResponse(_NO_SESSION)(scope, receive, send)  # fakesnow answers 401, which the client cannot read
+            return
         self.busy[token] += 1
         try:
             await self.app(scope, receive, send)
@@ -134,7 +269,10 @@ def application(folder: str, user: str, password: str) -> ASGIApp:
     setattr(server, "shared_fs", warehouse)  # noqa: B010
     warehouse.results_cache = Results()
     setattr(fakesnow.arrow, "timestamp_to_sf_struct", _timestamps_with_nulls)  # noqa: B010
-    setattr(FakeSnowflakeCursor, "execute", _execute_with_conflicts)  # noqa: B010
+    setattr(FakeSnowflakeCursor, "execute", _execute_here)  # noqa: B010
+    setattr(FakeSnowflakeCursor, "_transform", _transform_exactly)  # noqa: B010
+    parse = server.parse_one
+    setattr(server, "parse_one", lambda statement: parse(_translated(statement)))  # noqa: B010
     logging.getLogger("fakesnow.server").setLevel(logging.WARNING)  # else it logs every statement
 
     async def login(request: Request) -> JSONResponse:

@@ -23,7 +23,7 @@ from tests.postgres_proxy import PostgresProxy
 from tests.warehouse import POSTGRES, agreed, proxied, rows, select, session, through, with_postgres
 
 pytest_plugins = ["tests.warehouse"]
-pytestmark = POSTGRES
+pytestmark = [POSTGRES, pytest.mark.acceptance]
 
 COLUMNS = {"id": "bigint", "version": "bigint"}
 HEAD = "UPDATE medallion.publication_head SET locked = locked + 1"

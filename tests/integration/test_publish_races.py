@@ -15,16 +15,18 @@ import pytest
 from medallion.errors import ConflictError, ServiceUnavailable
 from medallion.publish.publication import history, publish
 from medallion.settings import Settings
+from tests.acceptance import NOT_FOR_AN_ACCOUNT
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.tcp_proxy import TcpProxy
 from tests.warehouse import BOTH, agreed, database, proxied, rows, session, tables_of_the_ledger, through, with_warehouse
 
 pytest_plugins = ["tests.warehouse"]
+pytestmark = pytest.mark.acceptance
 
 COLUMNS = {"id": "bigint", "version": "bigint"}
 FILL, APPEND, MOVE = "(?i)INSERT INTO .*STAGED_", "(?i)INSERT INTO .{0,60}PUBLICATIONS", "(?i)UPDATE .* SET .{0,4}SEQUENCE"
 STATEMENTS = {
-    "snowflake": ["COPY INTO", "BEGIN", "LOCKED", "DELETE FROM", FILL, APPEND, MOVE, "COMMIT"],
+    "snowflake": ["COPY INTO", "BEGIN", "SET .{0,4}LOCKED", "DELETE FROM", FILL, APPEND, MOVE, "COMMIT"],
     "postgres": ["COPY .* FROM STDIN", "locked", FILL, "COMMIT$|COMMIT\\W"],
 }
 
@@ -34,6 +36,7 @@ def version(of: int, count: int = 50) -> list[dict[str, int]]:
 
 
 @BOTH
+@NOT_FOR_AN_ACCOUNT
 @pytest.mark.parametrize("lost", ["drop_reply", "drop_request"])
 def test_whatever_is_lost_it_is_published_once(settings: Settings, lake: LakeTables, domain: str, lost: str) -> None:
     one, two = gold("one", COLUMNS, domain=domain), gold("two", COLUMNS, domain=domain)
@@ -57,6 +60,7 @@ def test_whatever_is_lost_it_is_published_once(settings: Settings, lake: LakeTab
             assert by_ledger == (statement.startswith("COMMIT") and lost == "drop_reply"), statement
 
 
+@NOT_FOR_AN_ACCOUNT
 def test_copies_that_arrive_late_change_nothing(settings: Settings, lake: LakeTables, domain: str) -> None:
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: version(1)})
@@ -77,6 +81,7 @@ def test_copies_that_arrive_late_change_nothing(settings: Settings, lake: LakeTa
 
 
 @BOTH
+@NOT_FOR_AN_ACCOUNT
 def test_a_warehouse_that_never_answers_the_commit_is_told_as_such(settings: Settings, lake: LakeTables, domain: str) -> None:
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: version(1)})
@@ -232,6 +237,7 @@ def test_a_reader_never_sees_half_a_publication(settings: Settings, lake: LakeTa
 
 
 @BOTH
+@NOT_FOR_AN_ACCOUNT
 @pytest.mark.parametrize("what", ["password", "user"])
 def test_a_wrong_secret_is_named_and_not_shown(settings: Settings, what: str) -> None:
     from pydantic import SecretStr
@@ -246,6 +252,7 @@ def test_a_wrong_secret_is_named_and_not_shown(settings: Settings, what: str) ->
 
 
 @BOTH
+@NOT_FOR_AN_ACCOUNT
 def test_a_server_that_is_down_is_named(settings: Settings, lake: LakeTables, domain: str) -> None:
     with proxied(settings) as proxy:
         gone = through(settings, proxy)

@@ -14,7 +14,7 @@ from tests.lake_tables import Contracts, LakeTables, gold
 from tests.warehouse import BOTH, agreed, database, select
 
 pytest_plugins = ["tests.warehouse"]
-pytestmark = BOTH
+pytestmark = [BOTH, pytest.mark.acceptance]
 
 COLUMNS = {
     "id": "bigint", "text": "string", "ratio": "double", "money": "decimal(8,2)", "bytes": "binary",

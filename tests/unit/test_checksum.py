@@ -93,6 +93,22 @@ def test_a_nested_value_is_what_its_json_says(tmp_path: Path) -> None:
     assert len(found | {digest(table, NESTED).checksum, digest(documents(None, None), NESTED).checksum}) == len(wrong) + 2
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (5e-324, "4.940656458412465e-324"),  # with other digits than Python's, as a double is written elsewhere
+        (1.7976931348623157e308, "1.79769313486231570e+308"),
+        (1e-300, "1.000000000000000e-300"),
+    ],
+)
+def test_a_number_of_more_than_38_digits_is_the_double_that_it_was(written: float, read: str) -> None:
+    counts = {"zone": None, "fee": None, "big": None, "counts": [("a", written)]}
+    said = f'{{"zone": null, "fee": null, "big": null, "counts": {{"a": {read}}}}}'
+    assert digest(documents(counts), NESTED) == digest(documents(said, as_json=True), NESTED)
+    other = said.replace(read, repr(written / 2 if written > 1 else written * 3))
+    assert digest(documents(other, as_json=True), NESTED) != digest(documents(counts), NESTED)
+
+
 def test_one_changed_byte_in_a_million_rows_is_found() -> None:
     numbers = np.arange(1_000_000)
     columns = (Column("id", "bigint"), Column("text", "string"))
@@ -112,3 +128,11 @@ def test_repeated_rows_count() -> None:
     assert of([*LINES, LINES[0], LINES[0]]) != of(LINES)
     assert of([*LINES[1:], LINES[0], LINES[0]]) != of([*LINES, LINES[1]])
     assert digest([], COLUMNS) == digest(SCHEMA.empty_table(), COLUMNS)
+
+
+def test_rows_that_were_replaced_are_taken_out_and_put_in() -> None:
+    first, second, third = LINES[:4], LINES[4:9], LINES[9:]
+    table = [pa.Table.from_pylist(lines, SCHEMA) for lines in (first + second, second, third, first + third)]
+    whole, old, new, after = (digest(each, COLUMNS) for each in table)
+    assert whole.replaced(old, new) == after
+    assert whole.replaced(old, digest([], COLUMNS)) == digest(pa.Table.from_pylist(first, SCHEMA), COLUMNS)

@@ -67,6 +67,16 @@ BAD_ROWS = "SELECT COUNT(*) FROM {object} WHERE amount < 0"
 SCOPE = {"property": "scope", "value": "table"}
 NUMBER = "schema.0.properties.2"
 REFUSED: dict[str, tuple[Document, Damage, str]] = {
+    # ── publication
+    "an unknown way to publish": (GOLD, custom("publication", "swap"), "'swap' is no way to publish"),
+    "partitions of a table that has none": (
+        GOLD, lambda d: (recustom("materialisation", {"kind": "full"})(d), custom("publication", "partitions")(d)),
+        "the table has no partitions",
+    ),
+    "publication of what is not published": (
+        GOLD, lambda d: (custom("published", False)(d), custom("publication", "partitions")(d)), "the dataset is not published",
+    ),
+    "publication of silver": (SILVER, custom("publication", "replace"), "the dataset is not published"),
     # ── keys and names
     "unknown key at the top": (SILVER, put("owner", "me"), "owner.*unknown key"),
     "unknown key in a column": (SILVER, put(f"{NUMBER}.nullable", True), r"schema\[0\].properties\[2\].nullable.*unknown key"),
@@ -215,6 +225,8 @@ def test_a_contract_is_read_in_full(tmp_path: Path) -> None:
     gold = read(tmp_path, GOLD)
     assert (gold.published, gold.partition_column) == (True, "ordered_on")
     assert read(tmp_path, GOLD, custom("published", False)).published is False
+    assert gold.publication == "replace"
+    assert read(tmp_path, GOLD, custom("publication", "partitions")).publication == "partitions"
 
 
 @pytest.mark.parametrize(
