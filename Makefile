@@ -45,6 +45,8 @@ lock: setup ## Make the locks from pyproject.toml
 	  --group duckdb-iceberg -o scripts/duckdb_iceberg.lock
 	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --group datacontract -o scripts/datacontract.lock
+	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-strip-extras --group dbt -o scripts/dbt.lock
 
 up: setup ## Start the embedded stack
 	@$(ACTIVATE) && medallion up

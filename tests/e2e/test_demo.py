@@ -92,6 +92,7 @@ GOLD: dict[str, tuple[Callable[[], Rows | pd.DataFrame], tuple[str, ...]]] = {
     "gold.operations.delay_features": (lambda: independent.delay_features(DAYS), OPERATIONS),
     "gold.sales.customer_value": (independent_sales.customer_value, ("customer_id",)),
     "gold.sales.monthly_revenue": (independent_sales.monthly_revenue, ("month",)),
+    "gold.sales.customer_month": (independent_sales.customer_month, ("customer_id", "month")),
     "gold.finance.index_returns": (independent_finance.index_returns, ("index_name", "trade_date")),
 }
 """dataset -> (what was worked out from the packages' files, its key)"""
