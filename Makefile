@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run notebook bench
+.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run marts notebook bench
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -74,6 +74,9 @@ publish: ## Publish main: make publish DATE=2013-01-05
 
 run: ## All layers of a day as one run: make run DATE=2013-01-05
 	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/pipeline.py --date "$(DATE)" $(OF_DOMAIN)
+
+marts: setup ## The dbt marts, all or none: DBT_TARGET=postgres_local, snowflake_dev, snowflake_prod or spark
+	@$(ACTIVATE) && medallion marts
 
 # JupyterLab is no part of the environment: it is added here, and again when set-up has renewed that
 notebook: up ## Open the notebooks in JupyterLab, on loopback

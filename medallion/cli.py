@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medallion import terminal
-from medallion.commands import contract, domain, quality, quarantine, sandbox, schema
+from medallion.commands import contract, domain, marts, quality, quarantine, sandbox, schema
 from medallion.commands.options import Json
 from medallion.contract import LAYERS
 from medallion.errors import ServiceUnavailable
@@ -30,6 +30,7 @@ app.add_typer(quarantine.app)
 app.add_typer(sandbox.app)
 app.add_typer(quality.app)
 app.add_typer(schema.app)
+app.add_typer(marts.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 

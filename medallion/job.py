@@ -13,6 +13,7 @@ from medallion.terminal import guard, parse_date, reporter, reporter_beside_json
 if TYPE_CHECKING:
     from medallion.domain import Domains
     from medallion.pipeline import Lake
+    from medallion.settings import Settings
 
 Report = Callable[[str], None]
 _COLUMNS = ("dataset", "logical_date", "rows_in", "rows_out", "quarantined", "warned", "score", "seconds")
@@ -109,13 +110,45 @@ def publish(at: str | None, as_json: bool, date: str | None = None, allow_rewind
         show_json(shown)
 
 
+def marts(as_json: bool) -> None:
+    """Build, test and publish the marts of the settings' target, and print what came of it. Raises: MedallionError."""
+    from medallion.pipeline import Lake
+    from medallion.settings import load
+
+    with Lake(load()) as lake:
+        shown = build_marts(lake, reporter_beside_json() if as_json else reporter())
+    if as_json:
+        show_json(shown)
+
+
+def build_marts(lake: Lake, report: Report) -> dict[str, Any]:
+    """Build, test and publish the marts where `marts.target` says: in a warehouse, after gold as it is on main is
+    published there; in the lake, in a run of its own.
+
+    Returns: what came of it, as JSON. Raises: as `medallion.marts.build.build`, and `publish_gold`.
+    """
+    from medallion.marts import build, targets
+
+    settings = targets.settings_of(lake.settings, lake.settings.marts.target)
+    publish_gold(lake, report, settings=settings)
+    done = build.build(settings, report, lake.journal)
+    return vars(done) | {"target": settings.marts.target, "marts": {mart: vars(state) for mart, state in done.marts.items()}}
+
+
 def publish_gold(
-    lake: Lake, report: Report, at: str | None = None, domains: Domains | None = None, *, allow_rewind: bool = False
+    lake: Lake,
+    report: Report,
+    at: str | None = None,
+    domains: Domains | None = None,
+    *,
+    allow_rewind: bool = False,
+    settings: Settings | None = None,
 ) -> dict[str, Any]:
     """Publish, and note which runs the warehouse shows from now on.
 
     Args:
         domains: whose gold, if not that of the lake's.
+        settings: which warehouse, if not that of the lake's.
 
     Returns: what came of it, as JSON. Raises: as `medallion.publish.publication.publish`.
     """
@@ -123,7 +156,7 @@ def publish_gold(
     from medallion.recovery import mark_published
 
     publication = publishing.publish(
-        lake.settings, domains or lake.domains, at=at, allow_rewind=allow_rewind, report=report, journal=lake.journal
+        settings or lake.settings, domains or lake.domains, at=at, allow_rewind=allow_rewind, report=report, journal=lake.journal
     )
     marked = mark_published(lake.nessie, lake.journal, publication.shown)
     return {

@@ -8,7 +8,7 @@ again. Every publication that changed something is one entry; its sequence numbe
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -47,8 +47,19 @@ class TableState:
 
 
 @dataclass(frozen=True)
+class MartState:
+    """One mart as the warehouse holds it: `hash` is the commit of `main` whose gold tables it was built from, `columns`
+    are its columns' types by Spark SQL's names."""
+
+    rows: int
+    checksum: str
+    hash: str
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One publication. `tables` holds every published table, `changed` those that it wrote."""
+    """One publication. `tables` holds every published table, `marts` every mart, `changed` what of both it wrote."""
 
     sequence: int
     publication_id: str
@@ -57,11 +68,12 @@ class Entry:
     published_at: datetime | None
     tables: dict[str, TableState]
     changed: tuple[str, ...]
+    marts: dict[str, MartState] = field(default_factory=dict)
 
     def details(self) -> str:
         """The part that is kept as JSON."""
-        tables = {dataset: asdict(state) for dataset, state in sorted(self.tables.items())}
-        return json.dumps({"tables": tables, "changed": list(self.changed)}, sort_keys=True)
+        kept = {name: {each: asdict(state) for each, state in getattr(self, name).items()} for name in ("tables", "marts")}
+        return json.dumps(kept | {"changed": list(self.changed)}, sort_keys=True)
 
     @classmethod
     def read(cls, sequence: int, publication_id: str, hash: str, runs: str, published_at: datetime, details: str) -> Entry:
@@ -75,4 +87,5 @@ class Entry:
             published_at=published_at,
             tables={dataset: TableState(**state) for dataset, state in kept["tables"].items()},
             changed=tuple(kept["changed"]),
+            marts={mart: MartState(**state) for mart, state in kept.get("marts", {}).items()},
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from medallion.contract import Contract
 from medallion.errors import UsageError
 from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR, Content, Nessie, Reference
-from medallion.publish.ledger import Entry, Head, TableState
+from medallion.publish.ledger import Entry, Head, MartState, TableState
 
 Outcome = Literal["published", "already", "unchanged", "older"]
 
@@ -27,7 +27,8 @@ class Plan:
     `rewinds`: the head is not an ancestor of the commit, and everything is to be replaced.
 
     `contents` are the published tables of the commit, `changed` those that the head does not show,
-    `runs` the ids of the runs merged after the head up to the commit, oldest first.
+    `runs` the ids of the runs merged after the head up to the commit, oldest first; `marts` stay as the
+    head has them.
     """
 
     outcome: Outcome
@@ -38,6 +39,7 @@ class Plan:
     kept: dict[str, TableState]
     runs: tuple[str, ...]
     rewinds: bool = False
+    marts: dict[str, MartState] = field(default_factory=dict)
 
 
 def make(
@@ -77,7 +79,7 @@ def make(
     kept = {dataset: state for dataset, state in known.items() if dataset in contents and dataset not in changed}
     if not changed:
         outcome = "unchanged"
-    return Plan(outcome, hash_, head, contents, changed, kept, runs, rewinds)
+    return Plan(outcome, hash_, head, contents, changed, kept, runs, rewinds, entry.marts if entry else {})
 
 
 def _position(

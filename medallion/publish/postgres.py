@@ -155,6 +155,10 @@ class PostgresTarget:
         names = ", ".join(_quoted(column.name) for column in columns)
         self._session.execute(f"INSERT INTO {_table(dataset)} ({names}) SELECT {names} FROM {_staged(place)}")
 
+    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
+        names = ", ".join(_quoted(column.name) for column in columns)
+        self._session.execute(f"INSERT INTO {_table(dataset)} ({names}) SELECT {names} FROM {_table(built)}")
+
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         return {dataset: self._count(_table(dataset)) for dataset in datasets}
 
@@ -177,6 +181,13 @@ class PostgresTarget:
 
     def rollback(self) -> None:
         self._session.execute("ROLLBACK")
+
+    # ── schemas to build in ───────────────────────────────────────────────────────────────────
+    def schemas(self) -> list[str]:
+        return [name for (name,) in self._session.rows("SELECT nspname FROM pg_namespace")]
+
+    def drop_schema(self, name: str) -> None:
+        self._session.execute(f"DROP SCHEMA IF EXISTS {_quoted(name)} CASCADE")
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:

@@ -200,6 +200,7 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
         published_at=None,
         tables=todo.kept | {dataset: each.state for dataset, each in staged.items()},
         changed=tuple(staged),
+        marts=todo.marts,
     )
     with steps("begin", hash=todo.hash, publication_id=attempts.publication_id):
         target.begin()

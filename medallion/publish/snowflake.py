@@ -205,6 +205,12 @@ class SnowflakeTarget:
             f"INSERT INTO {self._table(dataset)} ({names}) SELECT {names} FROM {self._staged(place)} WHERE {self._still(head)}"
         )
 
+    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
+        names = ", ".join(_quoted(column.name) for column in columns)
+        self._session.execute(
+            f"INSERT INTO {self._table(dataset)} ({names}) SELECT {names} FROM {self._table(built)} WHERE {self._still(head)}"
+        )
+
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         counts = ", ".join(f"(SELECT COUNT(*) FROM {self._table(dataset)})" for dataset in datasets)
         row = self._session.rows(f"SELECT {counts}", repeatable=False)[0]
@@ -229,6 +235,14 @@ class SnowflakeTarget:
 
     def rollback(self) -> None:
         self._session.execute("ROLLBACK")
+
+    # ── schemas to build in ───────────────────────────────────────────────────────────────────
+    def schemas(self) -> list[str]:
+        rows = self._session.rows(f"SELECT SCHEMA_NAME FROM {self._name('INFORMATION_SCHEMA', 'SCHEMATA')}")
+        return [str(name).lower() for (name,) in rows]
+
+    def drop_schema(self, name: str) -> None:
+        self._session.execute(f"DROP SCHEMA IF EXISTS {self._name(name)} CASCADE", repeatable=True)
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
