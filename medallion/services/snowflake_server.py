@@ -4,8 +4,8 @@ Run as a program of its own: `python -I snowflake_server.py <data folder> <host>
 user's password in the environment variable `PASSWORD`. In these things it is nearer to Snowflake
 than fakesnow alone: a wrong password is refused; two transactions that change the same rows get
 an error of their own (000625), not an 'internal error' that clients repeat; a transaction whose
-client was killed does not hold its rows for ever; a timestamp that is null arrives as null; and
-neither results nor sessions are kept for ever.
+client was killed does not hold its rows for ever; a timestamp that is null arrives as null; a temporary
+table may have a schema's name before its own; and neither results nor sessions are kept for ever.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -52,15 +53,17 @@ _WRONG_PASSWORD = {
     "message": "Incorrect username or password was specified.",
     "success": False,
 }
+_TEMPORARY = re.compile(r"^(\s*CREATE\s+(?:OR\s+REPLACE\s+)?)(?:TEMP|TEMPORARY)\s+(TABLE\s+\S+[.])", re.IGNORECASE)
 _execute = FakeSnowflakeCursor.execute
 _timestamps = fakesnow.arrow.timestamp_to_sf_struct
 server = importlib.import_module("fakesnow.server")  # the package has a function of the same name
 
 
-def _execute_with_conflicts(cursor: FakeSnowflakeCursor, *args: Any, **options: Any) -> Any:
-    """Report a conflict between transactions as an error that the client understands."""
+def _execute_nearer(cursor: FakeSnowflakeCursor, command: str, *args: Any, **options: Any) -> Any:
+    """Report a conflict between transactions as an error that the client understands; make a temporary table in its
+    schema, as Snowflake does: DuckDB has none outside a catalog of their own, so it is an ordinary one here."""
     try:
-        return _execute(cursor, *args, **options)
+        return _execute(cursor, _TEMPORARY.sub(r"\1\2", command, count=1), *args, **options)
     except duckdb.TransactionException as error:
         if "onflict" not in str(error):
             raise
@@ -134,7 +137,7 @@ def application(folder: str, user: str, password: str) -> ASGIApp:
     setattr(server, "shared_fs", warehouse)  # noqa: B010
     warehouse.results_cache = Results()
     setattr(fakesnow.arrow, "timestamp_to_sf_struct", _timestamps_with_nulls)  # noqa: B010
-    setattr(FakeSnowflakeCursor, "execute", _execute_with_conflicts)  # noqa: B010
+    setattr(FakeSnowflakeCursor, "execute", _execute_nearer)  # noqa: B010
     logging.getLogger("fakesnow.server").setLevel(logging.WARNING)  # else it logs every statement
 
     async def login(request: Request) -> JSONResponse:
