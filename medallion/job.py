@@ -127,8 +127,11 @@ def build_marts(lake: Lake, report: Report) -> dict[str, Any]:
 
     Returns: what came of it, as JSON. Raises: as `medallion.marts.build.build`, and `publish_gold`.
     """
-    from medallion.marts import build, targets
+    from medallion.marts import build, on_spark, targets
 
+    if lake.settings.marts.target == "spark":
+        merged = on_spark.build(lake, report)
+        return vars(merged) | {"outcome": "merged" if merged.merged_hash else "unchanged", "target": "spark"}
     settings = targets.settings_of(lake.settings, lake.settings.marts.target)
     publish_gold(lake, report, settings=settings)
     done = build.build(settings, report, lake.journal)

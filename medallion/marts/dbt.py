@@ -55,7 +55,8 @@ def packages() -> Path:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment of a dbt process: ours, these variables, and dbt's packages before those of medallion."""
     path = os.pathsep.join([str(packages()), str(ROOT)])
-    return dict(os.environ) | {"PYTHONPATH": path, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | variables
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_GATEWAY")}  # a JVM of its own
+    return mine | {"PYTHONPATH": path, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | variables
 
 
 def build(
