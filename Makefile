@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run marts notebook bench
+.PHONY: help setup demo test unit integration lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ NEED_DATE = if [ -z "$(DATE)" ]; then echo "DATE is missing, for example: make $
 OF_DOMAIN = $(if $(DOMAIN),--domain "$(DOMAIN)")
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: ## Set everything up in .venv; again, only what changed
 	@"$(PYTHON)" scripts/setup.py
@@ -77,6 +77,9 @@ run: ## All layers of a day as one run: make run DATE=2013-01-05
 
 marts: setup ## The dbt marts, all or none: DBT_TARGET=postgres_local, snowflake_dev, snowflake_prod or spark
 	@$(ACTIVATE) && medallion marts
+
+dbt-docs: setup ## The documentation of the marts, with their lineage, as one page
+	@$(ACTIVATE) && medallion marts docs
 
 # JupyterLab is no part of the environment: it is added here, and again when set-up has renewed that
 notebook: up ## Open the notebooks in JupyterLab, on loopback

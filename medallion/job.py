@@ -33,8 +33,10 @@ def pipeline_job(arguments: Sequence[str] | None = None) -> int:
     """Make all layers of one date in one run and publish gold. Returns: the exit code."""
     parser = _parser("Make bronze, silver and gold of one logical date in one run, and publish.")
     parser.add_argument("--no-publish", action="store_true", help="leave the warehouse as it is")
+    parser.add_argument("--marts", action="store_true", help="build, test and publish the dbt marts afterwards (DBT_TARGET)")
     options = parser.parse_args(arguments)
-    return guard(lambda: run(LAYERS, options, publish=not options.no_publish and not options.run))
+    publish = not options.no_publish and not options.run
+    return guard(lambda: run(LAYERS, options, publish=publish, marts=options.marts and publish))
 
 
 def publish_job(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +65,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
+def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool = False) -> None:
     """Run a request and print its outcome. Raises: MedallionError."""
     from medallion.pipeline import Lake, Request, execute, write
     from medallion.recovery import prune, resume
@@ -79,8 +81,9 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
             report(f"run {one.run_id}: {one.why}")
         outcome = write(lake, options.run, request, report) if options.run else execute(lake, request, report)
         shown = publish_gold(lake, report) if publish else None
+        made = build_marts(lake, report) if marts else None
     if options.json:
-        show_json(vars(outcome) | {"publication": shown})
+        show_json(vars(outcome) | {"publication": shown, "marts": made})
         return
     if outcome.writes:
         show_table(outcome.writes, _COLUMNS)
@@ -110,7 +113,7 @@ def publish(at: str | None, as_json: bool, date: str | None = None, allow_rewind
         show_json(shown)
 
 
-def marts(as_json: bool) -> None:
+def marts(as_json: bool = False) -> None:
     """Build, test and publish the marts of the settings' target, and print what came of it. Raises: MedallionError."""
     from medallion.pipeline import Lake
     from medallion.settings import load

@@ -20,7 +20,7 @@ from medallion.publish.columns import Column
 from medallion.settings import ROOT, Settings
 
 _BESIDE = Path(sys.prefix) / ".setup" / "dbt"
-_PROGRAM = ("-P", "-c", "from dbt.cli.main import cli; cli()")
+PROGRAM = ("-P", "-c", "from dbt.cli.main import cli; cli()")
 _BROKEN = ("error", "fail", "runtime error")
 _SHOWN = 5
 
@@ -56,7 +56,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment of a dbt process: ours, these variables, and dbt's packages before those of medallion."""
     path = os.pathsep.join([str(packages()), str(ROOT)])
     mine = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_GATEWAY")}  # a JVM of its own
-    return mine | {"PYTHONPATH": path, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | variables
+    return mine | {"PYTHONPATH": path, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"} | dict(variables)
 
 
 def build(
@@ -64,7 +64,7 @@ def build(
     folder: Path,
     variables: Mapping[str, str],
     values: Mapping[str, str],
-    program: Sequence[str] = _PROGRAM,
+    program: Sequence[str] = PROGRAM,
 ) -> Built:
     """Build and test every model, aside.
 

@@ -78,7 +78,7 @@ def _write(lake: Lake, run: Run, report: Report) -> None:
     report(f"run {run.id}: dbt builds and tests the marts of main@{run.h0.hash[:12]} on branch {run.branch}")
     began = time.monotonic()
     with lake.journal.step(run.id, "marts.build", branch=run.branch) as found:
-        built = run_dbt(lake, run.branch, {"main_hash": run.h0.hash, "location_root": f"{_PLACE}/{run.id}"})
+        built = _run_dbt(lake, run)
         found |= {"models": built.models, "tests": built.tests}
     report(f"{built.models} models built, {built.tests} tests passed")
     contents = lake.nessie.tables(lake.nessie.reference(run.branch))
@@ -100,8 +100,12 @@ def _written(lake: Lake, content: Mapping[str, Any], name: str, seconds: float) 
     }  # fmt: skip
 
 
-def run_dbt(lake: Lake, branch: str, values: Mapping[str, str]) -> Built:
-    """Build and test every model over the tables of a branch. Raises: as `medallion.marts.dbt.build`."""
-    variables = targets.variables(lake.settings, "spark") | {"DBT_SCHEMA": NAMESPACE, "DBT_SPARK_BRANCH": branch}
+def _run_dbt(lake: Lake, run: Run) -> Built:
+    """Build and test every model over the tables of the run's branch. Raises: as `medallion.marts.dbt.build`."""
+    published = [name for name, contract in lake.domains.contracts.items() if contract.published and name in run.base]
+    rows = max((total_records(lake.settings.s3, run.base[name]) for name in published), default=0)
+    variables = targets.variables(lake.settings, "spark")
+    variables |= {"DBT_SCHEMA": NAMESPACE, "DBT_SPARK_BRANCH": run.branch, "DBT_SPARK_ROWS": str(rows)}
+    values = {"main_hash": run.h0.hash, "location_root": f"{_PLACE}/{run.id}"}
     with tempfile.TemporaryDirectory(prefix="medallion-marts-") as folder:
         return dbt.build(lake.settings, Path(folder), variables, values, PROGRAM)

@@ -31,16 +31,16 @@ def text(domains: Domains) -> str:
         }
         for domain, contracts in by_domain.items()
     ]
-    return _HEAD + yaml.safe_dump({"sources": sources}, sort_keys=False, width=120, allow_unicode=True)
+    return _HEAD + str(yaml.safe_dump({"sources": sources}, sort_keys=False, width=120, allow_unicode=True))
 
 
 def _table(domains: Domains, contract: Contract) -> dict[str, Any]:
     made_of = _made_of(domains, contract.dataset)
     layers = [sorted(each for each in made_of if each.startswith(f"{layer}.")) for layer in ("silver", "bronze")]
-    lineage = f"Made of {', '.join(layers[0])}, which is made of {', '.join(layers[1])}."
+    above = ", ".join([f"gold: {contract.dataset}"] + [f"{each.partition('.')[0]}: {each}" for layer in layers for each in layer])
     return {
         "name": contract.name,
-        "description": f"{contract.description.strip()}\n\n{lineage}",
+        "description": f"{contract.description.strip()}\n\nWhere it comes from: {above}.",
         "meta": {"owner": contract.owner, "contract": contract.version, "silver": layers[0], "bronze": layers[1]},
         "columns": [
             {"name": column.name, "data_type": column.type} | ({"description": column.description} if column.description else {})

@@ -1,6 +1,7 @@
 """dbt over the tables of one branch of the lake: what is run in place of dbt for the target `spark`.
 
-Its arguments are dbt's; the environment variable `DBT_SPARK_BRANCH` names the branch. It runs in a process of its own,
+Its arguments are dbt's; the environment variable `DBT_SPARK_BRANCH` names the branch, `DBT_SPARK_ROWS` tells how many
+rows the largest table has that is read. It runs in a process of its own,
 because dbt comes with other versions of packages; the session is medallion's, so that dbt's adapter finds it.
 """
 
@@ -19,7 +20,10 @@ def main() -> None:
     spark.sql(f"USE {session.attach(spark, settings, os.environ['DBT_SPARK_BRANCH'])}")
     from dbt.cli.main import cli
 
-    with session.silent(spark):
+    with (
+        session.silent(spark),
+        session.sized(spark, settings, int(os.environ.get("DBT_SPARK_ROWS", settings.spark.small_rows + 1))),
+    ):
         cli()
 
 

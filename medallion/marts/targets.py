@@ -41,7 +41,7 @@ def variables(settings: Settings, target: MartTarget) -> dict[str, str]:
     if target == "spark":
         return found
     snowflake = settings.snowflake
-    values = {
+    values: dict[str, object] = {
         "SNOWFLAKE_ACCOUNT": snowflake.account,
         "SNOWFLAKE_USER": snowflake.user,
         "SNOWFLAKE_PASSWORD": snowflake.password.get_secret_value() if snowflake.password else None,
