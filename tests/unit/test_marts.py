@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from medallion import domain
+from medallion.commands import marts as commands
 from medallion.errors import GateRefused, SettingsError, UsageError
 from medallion.marts import dbt, plain, sources, targets
 from medallion.publish.ledger import Entry, MartState, TableState
@@ -56,6 +57,25 @@ def test_every_mart_has_an_exposure_a_description_of_each_column_and_its_hash() 
 
 def test_nothing_comes_from_a_hub() -> None:
     assert not [path.name for path in PROJECT.iterdir() if path.name in ("packages.yml", "dependencies.yml")]
+
+
+def test_the_command_writes_the_sources_and_tells_where_they_differ(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MEDALLION_HOME", str(tmp_path))
+    monkeypatch.setenv("MEDALLION_MARTS__PROJECT", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    with pytest.raises(UsageError, match=r"sources.yml is not as the contracts say") as refused:
+        commands.sources(check=True)
+    assert refused.value.hint == "`medallion marts sources` writes it"
+    commands.sources()
+    assert (tmp_path / sources.PLACE).read_text("utf-8") == (PROJECT / sources.PLACE).read_text("utf-8")
+    commands.sources(check=True)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / sources.PLACE}: {said}" for said in ("written", "as the contracts say")
+    ]
+    with pytest.raises(UsageError, match="there is no target 'oracle'"):
+        commands._compare("spark", "oracle", False)
 
 
 # ── targets ───────────────────────────────────────────────────────────────────────────────────────
