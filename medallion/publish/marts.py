@@ -127,8 +127,11 @@ def _attempt(settings: Settings, build: Build, report: Report, steps: Steps, att
                 for mart, columns in marts.items():
                     _fit(target, mart, columns)
                 result = _result("published", _replace(target, head, entry, schema, marts, states, steps, attempts))
-        finally:
+        except (MedallionError, Outrun):
             _clean(target, steps, attempts)
+            raise
+        # after no answer, and after Ctrl-C, a transaction may be open, and in Snowflake removing a schema would commit it
+        _clean(target, steps, attempts)
     for gone in sorted(set(entry.marts) - set(states)):
         report(f"{dataset(gone)} is no longer in the project: its table stays as it was, and is not kept up to date")
     report(result.message)

@@ -137,6 +137,25 @@ def test_whoever_is_killed_at_any_step_leaves_the_old_marts_whole(settings: Sett
     assert len(schemas_left(settings)) == len(steps) - 1, "they may belong to somebody at work: a day later they go"
 
 
+@BOTH
+def test_who_is_interrupted_in_the_transaction_removes_nothing_that_would_commit_it(settings: Settings, one: Any) -> None:
+    marts.publish(settings, by_sql(settings, 1))
+    steps: list[str] = []
+
+    class Interrupts:
+        def step(self, run_id: str, name: str, **detail: Any) -> Any:
+            steps.append(name)
+            if name == "publish.insert":
+                raise KeyboardInterrupt
+            return nullcontext()
+
+    with pytest.raises(KeyboardInterrupt):
+        marts.publish(settings, by_sql(settings, 2), journal=Interrupts())
+    assert "publish.cleanup" not in steps
+    assert versions(settings) == {(1,)}
+    assert len(schemas_left(settings)) == 1
+
+
 @POSTGRES
 def test_what_was_built_in_a_day_ago_is_removed(settings: Settings, one: Any) -> None:
     old, young = "marts_build_20200101t000000_abc_0", "marts_build_29991231t000000_abc_0"
