@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run notebook bench
+.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -49,6 +49,8 @@ lock: setup ## Make the locks from pyproject.toml
 	  --group duckdb-iceberg -o scripts/duckdb_iceberg.lock
 	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --group datacontract -o scripts/datacontract.lock
+	@.venv/.setup/tools/bin/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-strip-extras --group dbt -o scripts/dbt.lock
 
 up: setup ## Start the embedded stack
 	@$(ACTIVATE) && medallion up
@@ -76,6 +78,12 @@ publish: ## Publish main: make publish DATE=2013-01-05
 
 run: ## All layers of a day as one run: make run DATE=2013-01-05
 	@$(NEED_DATE); $(MAKE) setup && $(ACTIVATE) && spark-submit jobs/pipeline.py --date "$(DATE)" $(OF_DOMAIN)
+
+marts: setup ## The dbt marts, all or none: DBT_TARGET=postgres_local, snowflake_dev, snowflake_prod or spark
+	@$(ACTIVATE) && medallion marts
+
+dbt-docs: setup ## The documentation of the marts, with their lineage, as one page
+	@$(ACTIVATE) && medallion marts docs
 
 # JupyterLab is no part of the environment: it is added here, and again when set-up has renewed that
 notebook: up ## Open the notebooks in JupyterLab, on loopback

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from medallion import terminal
 from medallion.commands import contract, domain, quality, quarantine, sandbox, schema
+from medallion.commands import marts as mart_commands
 from medallion.commands.options import Json
 from medallion.contract import LAYERS
 from medallion.errors import ServiceUnavailable
@@ -30,6 +31,7 @@ app.add_typer(quarantine.app)
 app.add_typer(sandbox.app)
 app.add_typer(quality.app)
 app.add_typer(schema.app)
+app.add_typer(mart_commands.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 
@@ -122,6 +124,7 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Only this domain.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     publish: Annotated[bool, typer.Option(help="Publish gold afterwards.")] = True,
+    marts: Annotated[bool, typer.Option("--marts", help="Build and publish the dbt marts after gold (DBT_TARGET).")] = False,
     refetch: Annotated[bool, typer.Option(help="Ask sources again that were asked for this date before.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -129,7 +132,7 @@ def run(
     from medallion import job
 
     options = SimpleNamespace(date=date, domain=domain, dataset=dataset, run=None, json=as_json, refetch=refetch)
-    job.run(LAYERS, options, publish=publish)
+    job.run(LAYERS, options, publish=publish, marts=marts and publish)
 
 
 @app.command("open")

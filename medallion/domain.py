@@ -34,7 +34,7 @@ from medallion.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-RESERVED = (*LAYERS, "medallion", "information_schema")
+RESERVED = (*LAYERS, "medallion", "marts", "information_schema")
 """Names that no domain may have: parameters begin with a layer's, and the warehouse has the others as schemas."""
 
 

@@ -13,6 +13,7 @@ from medallion.terminal import guard, parse_date, reporter, reporter_beside_json
 if TYPE_CHECKING:
     from medallion.domain import Domains
     from medallion.pipeline import Lake
+    from medallion.settings import Settings
 
 Report = Callable[[str], None]
 _COLUMNS = ("dataset", "logical_date", "rows_in", "rows_out", "quarantined", "warned", "score", "seconds")
@@ -32,8 +33,10 @@ def pipeline_job(arguments: Sequence[str] | None = None) -> int:
     """Make all layers of one date in one run and publish gold. Returns: the exit code."""
     parser = _parser("Make bronze, silver and gold of one logical date in one run, and publish.")
     parser.add_argument("--no-publish", action="store_true", help="leave the warehouse as it is")
+    parser.add_argument("--marts", action="store_true", help="build, test and publish the dbt marts afterwards (DBT_TARGET)")
     options = parser.parse_args(arguments)
-    return guard(lambda: run(LAYERS, options, publish=not options.no_publish and not options.run))
+    publish = not options.no_publish and not options.run
+    return guard(lambda: run(LAYERS, options, publish=publish, marts=options.marts and publish))
 
 
 def publish_job(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +69,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
+def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool = False) -> None:
     """Run a request and print its outcome. Raises: MedallionError."""
     from medallion.pipeline import Lake, Request, execute, write
     from medallion.recovery import prune, resume
@@ -82,8 +85,9 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool) -> None:
             report(f"run {one.run_id}: {one.why}")
         outcome = write(lake, options.run, request, report) if options.run else execute(lake, request, report)
         shown = publish_gold(lake, report) if publish else None
+        made = build_marts(lake, report) if marts else None
     if options.json:
-        show_json(vars(outcome) | {"publication": shown})
+        show_json(vars(outcome) | {"publication": shown, "marts": made})
         return
     if outcome.writes:
         show_table(outcome.writes, _COLUMNS)
@@ -116,6 +120,34 @@ def publish(
         show_json(shown)
 
 
+def marts(as_json: bool = False) -> None:
+    """Build, test and publish the marts of the settings' target, and print what came of it. Raises: MedallionError."""
+    from medallion.pipeline import Lake
+    from medallion.settings import load
+
+    with Lake(load()) as lake:
+        shown = build_marts(lake, reporter_beside_json() if as_json else reporter())
+    if as_json:
+        show_json(shown)
+
+
+def build_marts(lake: Lake, report: Report) -> dict[str, Any]:
+    """Build, test and publish the marts where `marts.target` says: in a warehouse, after gold as it is on main is
+    published there; in the lake, in a run of its own.
+
+    Returns: what came of it, as JSON. Raises: as `medallion.marts.build.build`, and `publish_gold`.
+    """
+    from medallion.marts import build, on_spark, targets
+
+    if lake.settings.marts.target == "spark":
+        merged = on_spark.build(lake, report)
+        return vars(merged) | {"outcome": "merged" if merged.merged_hash else "unchanged", "target": "spark"}
+    settings = targets.settings_of(lake.settings, lake.settings.marts.target)
+    publish_gold(lake, report, settings=settings)
+    done = build.build(settings, report, lake.journal)
+    return vars(done) | {"target": settings.marts.target, "marts": {mart: vars(state) for mart, state in done.marts.items()}}
+
+
 def publish_gold(
     lake: Lake,
     report: Report,
@@ -124,11 +156,13 @@ def publish_gold(
     *,
     allow_rewind: bool = False,
     allow_breaking: Sequence[str] = (),
+    settings: Settings | None = None,
 ) -> dict[str, Any]:
     """Publish, and note which runs the warehouse shows from now on.
 
     Args:
         domains: whose gold, if not that of the lake's.
+        settings: which warehouse, if not that of the lake's.
 
     Returns: what came of it, as JSON. Raises: as `medallion.publish.publication.publish`.
     """
@@ -136,7 +170,7 @@ def publish_gold(
     from medallion.recovery import mark_published
 
     publication = publishing.publish(
-        lake.settings,
+        settings or lake.settings,
         domains or lake.domains,
         at=at,
         allow_rewind=allow_rewind,

@@ -89,7 +89,7 @@ def execute(lake: Lake, request: Request, report: Report = print) -> Outcome:
                 else:
                     run = _open(lake, request, run, report)
                     _write_or_fail(lake, run, request, selected, report)
-                merged = _judge_and_merge(lake, run, report)
+                merged = judge_and_merge(lake, run, report)
         except CommitConflict as conflict:
             assert run is not None
             contested = conflict.keys or tuple(sorted(run.reads))
@@ -164,7 +164,7 @@ def merge_run(lake: Lake, run_id: str, report: Report = print) -> Outcome:
     began = time.monotonic()
     run = join_run(lake.nessie, lake.journal, run_id)
     try:
-        merged = _judge_and_merge(lake, run, report)
+        merged = judge_and_merge(lake, run, report)
     except CommitConflict as conflict:
         fail(lake.journal, run, str(conflict), "conflicted")
         raise ConflictError(
@@ -291,8 +291,8 @@ def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Cal
         report(f"    unusual: {one.text}")
 
 
-def _judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:
-    """Judge the branch as it is now; what is written later is not merged."""
+def judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:
+    """Judge the branch as it is now; what is written later is not merged. Raises: GateRefused, CommitConflict."""
     try:
         if not run.writes:
             close_unchanged(lake.nessie, lake.journal, run)
@@ -331,7 +331,7 @@ def _remove_branch(lake: Lake, run: Run, report: Report) -> None:
 
 def _message(run: Run) -> str:
     tables = len({w["dataset"] for w in run.writes})
-    return f"{run.kind} {run.logical_date}: {tables} tables, {sum(w['rows_out'] for w in run.writes)} rows"
+    return f"{run.kind} {run.logical_date or run.id}: {tables} tables, {sum(w['rows_out'] for w in run.writes)} rows"
 
 
 def _options(request: Request) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Where the servers are and how to reach them.
 
 Precedence, lowest first: defaults, `conf/<profile>.toml`, the running embedded stack (its ports
-are chosen when it starts), environment variables (`MEDALLION_…`, with `__` between levels, and
-`SNOWFLAKE_…`). The profile is `MEDALLION_PROFILE`, default `embedded`.
+are chosen when it starts), environment variables (`MEDALLION_…`, with `__` between levels,
+`SNOWFLAKE_…` and `DBT_TARGET`). The profile is `MEDALLION_PROFILE`, default `embedded`.
 A key that does not exist is an error, wherever it stands. Secrets are never printed.
 """
 
@@ -124,6 +124,16 @@ class Runs(_Part):
     failed_branch_ttl_days: int = Field(default=30, ge=1)  # how long the branch of a failed run is kept
 
 
+MartTarget = Literal["postgres_local", "snowflake_dev", "snowflake_prod", "spark"]
+
+
+class Marts(_Part):
+    """The marts: where dbt builds them (`DBT_TARGET`), and the folder of the dbt project."""
+
+    target: MartTarget = "postgres_local"
+    project: Path = ROOT / "dbt"
+
+
 class Source(_Part):
     """An endpoint that deliveries are asked for: the contracts name it (`delivery.source.endpoint`).
 
@@ -168,6 +178,7 @@ class Settings(BaseSettings):
     spark: Spark = Spark()
     sources: dict[str, Source] = Field(default_factory=dict)
     runs: Runs = Runs()
+    marts: Marts = Marts()
     ports: Ports = Ports()
 
     @classmethod
@@ -270,6 +281,8 @@ def _below_environment(values: dict[str, Any], stack: dict[str, Any]) -> dict[st
     if "sources" in stack:
         stack = stack | {"sources": {name: each for name, each in stack["sources"].items() if name not in elsewhere}}
     values = _merge(values, stack)
+    if target := os.environ.get("DBT_TARGET"):
+        values = _merge(values, {"marts": {"target": target}})
     overrides = _snowflake_overrides()
     return _merge(values, {"snowflake": overrides}) if overrides else values
 

@@ -28,6 +28,8 @@ FOLDER = VENV / ".setup"
 SERVERS = VENV / "servers"
 DUCKDB_ICEBERG = FOLDER / "duckdb-iceberg"
 DATACONTRACT = FOLDER / "datacontract"
+DBT = FOLDER / "dbt"
+COMMANDS = {"medallion": "medallion.cli", "dbt": "medallion.marts.plain"}  # name -> the module whose `main` it is
 PYTHON = VENV / "bin" / "python"
 BASE_PYTHON = os.path.realpath(sys.executable)  # also when this runs in the activated environment
 MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
@@ -103,6 +105,11 @@ def datacontract() -> None:
     _beside(DATACONTRACT, "datacontract.lock", "tests/integration/test_contract_lint.py")
 
 
+def dbt() -> None:
+    """dbt and its adapters, in a folder of their own: they need other versions of packages than the environment has."""
+    _beside(DBT, "dbt.lock", "`medallion marts` (and its tests)")
+
+
 def _beside(folder: Path, lock: str, needed_by: str) -> None:
     new = folder.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
@@ -131,14 +138,16 @@ def package() -> None:
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: medallion\nVersion: {version}\n")
     (info / "INSTALLER").write_text("setup\n")
-    files = ["medallion.pth", "../../../bin/medallion", *(f"{info.name}/{n}" for n in ("METADATA", "INSTALLER", "RECORD"))]
+    files = ["medallion.pth", *(f"../../../bin/{name}" for name in COMMANDS)]
+    files += [f"{info.name}/{n}" for n in ("METADATA", "INSTALLER", "RECORD")]
     (info / "RECORD").write_text("".join(f"{name},,\n" for name in files))
-    command = VENV / "bin" / "medallion"
-    command.write_text(
-        f"#!/bin/sh\n'''exec' \"{PYTHON}\" \"$0\" \"$@\"\n' '''\n"
-        "import sys\n\nfrom medallion.cli import main\n\nsys.exit(main())\n"
-    )
-    command.chmod(0o755)
+    for name, module in COMMANDS.items():
+        command = VENV / "bin" / name
+        command.write_text(
+            f"#!/bin/sh\n'''exec' \"{PYTHON}\" \"$0\" \"$@\"\n' '''\n"
+            f"import sys\n\nfrom {module} import main\n\nsys.exit(main())\n"
+        )
+        command.chmod(0o755)
 
 
 def jars() -> None:
@@ -238,9 +247,11 @@ def main() -> int:
              [version, scripts / "duckdb_iceberg.lock"], behind=["environment"], results=[DUCKDB_ICEBERG], optional=True),
         Step("datacontract", "a linter of contracts, for the tests; half a minute", datacontract,
              [version, scripts / "datacontract.lock"], behind=["environment"], results=[DATACONTRACT], optional=True),
+        Step("dbt", "dbt, for the marts; half a minute", dbt,
+             [version, scripts / "dbt.lock"], behind=["environment"], results=[DBT], optional=True),
         Step("minio", "MinIO from source; 2 to 5 minutes", minio, [MINIO], results=[SERVERS / "minio"]),
         Step("package", "medallion itself", package, [str(ROOT), package_version(), Path(__file__)],
-             after=["environment"], results=[VENV / "bin" / "medallion"]),
+             after=["environment"], results=[VENV / "bin" / name for name in COMMANDS]),
         Step("spark", "jars next to Spark's", placed, [spark_and_java], after=["jars"], behind=["environment"],
              results=[spark / "jars" / "medallion.jars"]),
         Step("archives", "a first job, so that later ones start faster; a minute", archives,

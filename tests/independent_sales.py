@@ -61,5 +61,15 @@ def monthly_revenue(source: pd.DataFrame | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["month", "revenue_usd", "customers", "new_customers"])
 
 
+def customer_month(source: pd.DataFrame | None = None) -> pd.DataFrame:
+    """gold.sales.customer_month, sorted by customer and month."""
+    bought = purchases(source)
+    bought["month"] = [day.replace(day=1) for day in bought.purchased_on]
+    rows, first = [], {}
+    for (customer, month), cents in (bought.amount_usd * 100).astype(int).groupby([bought.customer_id, bought.month]):
+        rows.append((customer, month, first.setdefault(customer, month), len(cents), _dollars(cents.sum())))
+    return pd.DataFrame(rows, columns=["customer_id", "month", "first_month", "purchases", "revenue_usd"])
+
+
 def _dollars(cents: int) -> Decimal:
     return Decimal(int(cents)).scaleb(-2)

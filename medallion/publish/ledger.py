@@ -8,7 +8,7 @@ again. Every publication that changed something is one entry; its sequence numbe
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -51,9 +51,21 @@ _BYTES = ("staged_bytes", "reencoded_bytes")
 
 
 @dataclass(frozen=True)
+class MartState:
+    """One mart as the warehouse holds it: `hash` is the commit of `main` whose gold tables it was built from, `columns`
+    are its columns' types by Spark SQL's names."""
+
+    rows: int
+    checksum: str
+    hash: str
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One publication. `tables` holds every published table, `changed` those that it wrote; `staged_bytes` says how
-    much went into the warehouse's stage, `reencoded_bytes` how much of that could not go as it lay in the lake."""
+    """One publication. `tables` holds every published table, `marts` every mart, `changed` what of both it wrote;
+    `staged_bytes` says how much went into the warehouse's stage, `reencoded_bytes` how much of that could not go as
+    it lay in the lake."""
 
     sequence: int
     publication_id: str
@@ -64,12 +76,13 @@ class Entry:
     changed: tuple[str, ...]
     staged_bytes: int = 0
     reencoded_bytes: int = 0
+    marts: dict[str, MartState] = field(default_factory=dict)
 
     def details(self) -> str:
         """The part that is kept as JSON."""
-        tables = {dataset: asdict(state) for dataset, state in sorted(self.tables.items())}
-        kept = {"tables": tables, "changed": list(self.changed)}
-        return json.dumps(kept | {key: getattr(self, key) for key in _BYTES}, sort_keys=True)
+        kept = {name: {each: asdict(state) for each, state in getattr(self, name).items()} for name in ("tables", "marts")}
+        counted = {key: getattr(self, key) for key in _BYTES}
+        return json.dumps(kept | {"changed": list(self.changed)} | counted, sort_keys=True)
 
     @classmethod
     def read(cls, sequence: int, publication_id: str, hash: str, runs: str, published_at: datetime, details: str) -> Entry:
@@ -84,4 +97,5 @@ class Entry:
             tables={dataset: TableState(**state) for dataset, state in kept["tables"].items()},
             changed=tuple(kept["changed"]),
             **{key: kept.get(key, 0) for key in _BYTES},
+            marts={mart: MartState(**state) for mart, state in kept.get("marts", {}).items()},
         )

@@ -10,7 +10,7 @@ from medallion.contract import Contract
 from medallion.errors import UsageError
 from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR, Content, Nessie, Reference
-from medallion.publish.ledger import Entry, Head, TableState
+from medallion.publish.ledger import Entry, Head, MartState, TableState
 
 Outcome = Literal["published", "already", "unchanged", "older"]
 
@@ -28,7 +28,7 @@ class Plan:
 
     `contents` are the published tables of the commit, `changed` those that the head does not show, `bases` what it
     shows of those of them of which no more than the changed partitions need be replaced, `runs` the ids of the runs
-    merged after the head up to the commit, oldest first.
+    merged after the head up to the commit, oldest first; `marts` stay as the head has them.
     """
 
     outcome: Outcome
@@ -40,6 +40,7 @@ class Plan:
     runs: tuple[str, ...]
     rewinds: bool = False
     bases: Mapping[str, TableState] = field(default_factory=dict)
+    marts: dict[str, MartState] = field(default_factory=dict)
 
 
 def make(
@@ -80,7 +81,8 @@ def make(
     if not changed:
         outcome = "unchanged"
     bases = {d: known[d] for d in changed if d in known and not rewinds and contracts[d].publication == "partitions"}
-    return Plan(outcome, hash_, head, contents, changed, kept, runs, rewinds, bases)
+    marts = entry.marts if entry else {}
+    return Plan(outcome, hash_, head, contents, changed, kept, runs, rewinds, bases, marts)
 
 
 def _position(

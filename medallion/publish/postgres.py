@@ -189,6 +189,10 @@ class PostgresTarget:
         names = ", ".join(quoted(column.name) for column in columns)
         self._session.execute(f"INSERT INTO {table_name(dataset)} ({names}) SELECT {names} FROM {_staged(place)}")
 
+    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
+        names = ", ".join(quoted(column.name) for column in columns)
+        self._session.execute(f"INSERT INTO {table_name(dataset)} ({names}) SELECT {names} FROM {table_name(built)}")
+
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         return {dataset: self._count(table_name(dataset)) for dataset in datasets}
 
@@ -211,6 +215,13 @@ class PostgresTarget:
 
     def rollback(self) -> None:
         self._session.execute("ROLLBACK")
+
+    # ── schemas to build in ───────────────────────────────────────────────────────────────────
+    def schemas(self) -> list[str]:
+        return [name for (name,) in self._session.rows("SELECT nspname FROM pg_namespace")]
+
+    def drop_schema(self, name: str) -> None:
+        self._session.execute(f"DROP SCHEMA IF EXISTS {quoted(name)} CASCADE")
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:

@@ -233,6 +233,7 @@ def _replace(
         changed=tuple(staged),
         staged_bytes=sum(each.bytes for each in staged.values()),
         reencoded_bytes=sum(each.bytes for each in staged.values() if not each.as_they_are),
+        marts=todo.marts,
     )
     if not target.alters_in_transaction:
         _exchange(target, breaking, report, steps)

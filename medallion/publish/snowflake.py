@@ -259,6 +259,17 @@ class SnowflakeTarget:
             still=self._still(head),
         )
 
+    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
+        names = ", ".join(quoted(column.name) for column in columns)
+        self._run(
+            sql.FILL,
+            table=self._table(dataset),
+            names=names,
+            values=names,
+            staged=self._table(built),
+            still=self._still(head),
+        )
+
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         counts = ", ".join(sql.ONE_COUNT.format(table=self._table(dataset)) for dataset in datasets)
         row = self._rows(sql.COUNT, counts=counts)[0]
@@ -306,6 +317,13 @@ class SnowflakeTarget:
         except ServiceUnavailable:  # it may have ended meanwhile, and an account may not let us look
             log.info("what others left open could not be looked at", exc_info=True)
         return ended
+
+    # ── schemas to build in ───────────────────────────────────────────────────────────────────
+    def schemas(self) -> list[str]:
+        return [str(row[1]).lower() for row in self._rows(sql.SHOW_SCHEMAS, database=self._name())]
+
+    def drop_schema(self, name: str) -> None:
+        self._run(sql.DROP_BUILT, built=self._name(name))
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:

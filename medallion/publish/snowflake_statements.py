@@ -76,6 +76,7 @@ COUNT_STAGED = Statement("SELECT COUNT(*) FROM {staged}", repeatable=True)
 SHOW_STAGED = Statement("SHOW TABLES IN SCHEMA {schema}", repeatable=True)
 DROP_STAGED = Statement("DROP TABLE IF EXISTS {staged}", repeatable=True)
 DROP_STAGE = Statement("DROP STAGE IF EXISTS {stage}", repeatable=True)
+DROP_BUILT = Statement("DROP SCHEMA IF EXISTS {built} CASCADE", repeatable=True)  # in which marts were built
 
 # ── the transaction ───────────────────────────────────────────────────────────────────────────────
 BEGIN = Statement("BEGIN TRANSACTION NAME {name}")

@@ -121,6 +121,9 @@ class Target(Protocol):
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         """Insert what was copied at a place, if the head is still this one."""
 
+    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
+        """Insert the rows of another table of the database, by its dataset name, if the head is still this one."""
+
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         """Rows of each dataset's table as this transaction sees them."""
 
@@ -136,6 +139,12 @@ class Target(Protocol):
     def discard(self, places: Sequence[str]) -> None:
         """Remove what was staged and copied at these places, and what publications that died more
         than a day ago left."""
+
+    def schemas(self) -> list[str]:
+        """The names of the database's schemas, in lower case."""
+
+    def drop_schema(self, name: str) -> None:
+        """Remove a schema that marts were built in, with all that is in it; it not being there is no error."""
 
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
         """All rows of a dataset's table, as `checksum.digest` takes them."""

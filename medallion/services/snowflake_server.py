@@ -6,8 +6,8 @@ than fakesnow alone: a wrong password is refused; two transactions that change t
 an error of their own (000625), not an 'internal error' that clients repeat; a transaction whose
 client was killed does not hold its rows for ever; a timestamp that is null arrives as null; numbers
 within a VARIANT stay exact; transactions have names, are shown and can be aborted from another
-session; a stage or a database can be dropped; a session that has ended is named as such; and neither
-results nor sessions are kept for ever.
+session; a stage or a database can be dropped; a session that has ended is named as such; a temporary
+table may have a schema's name before its own; and neither results nor sessions are kept for ever.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ _NO_SESSION = {
     "message": "Session no longer exists. New login required to access the service.",
     "success": False,
 }
+_TEMPORARY = re.compile(r"^(\s*CREATE\s+(?:OR\s+REPLACE\s+)?)(?:TEMP|TEMPORARY)\s+(TABLE\s+\S+[.])", re.IGNORECASE)
+"""A temporary table in a schema: DuckDB has none outside a catalog of their own, so it is an ordinary one here."""
 _execute = FakeSnowflakeCursor.execute
 _transform = FakeSnowflakeCursor._transform
 _timestamps = fakesnow.arrow.timestamp_to_sf_struct
@@ -179,7 +181,7 @@ def _execute_here(cursor: FakeSnowflakeCursor, command: str, *args: Any, **optio
     """Translate, keep account of transactions, and report a conflict as an error that the client understands."""
     transactions.begins(cursor._conn, command)
     try:
-        return _execute(cursor, _translated(command, cursor), *args, **options)
+        return _execute(cursor, _TEMPORARY.sub(r"\1\2", _translated(command, cursor), count=1), *args, **options)
     except duckdb.TransactionException as error:
         if "onflict" not in str(error):
             raise

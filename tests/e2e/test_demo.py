@@ -23,7 +23,15 @@ from medallion import domain, query
 from medallion.lakehouse.store import Store
 from medallion.landing import content
 from medallion.settings import ROOT, Settings, load
-from tests import independent, independent_finance, independent_flights, independent_sales, other_engines, small_domain
+from tests import (
+    independent,
+    independent_finance,
+    independent_flights,
+    independent_marts,
+    independent_sales,
+    other_engines,
+    small_domain,
+)
 from tests import independent_reference as reference
 from tests.conftest import new_stack
 from tests.opened_files import opening
@@ -61,7 +69,7 @@ def test_the_spoiled_day_is_refused_and_the_true_one_is_published(first: str) ->
     assert refused.count("gate passed") == 3
     assert corrected.count("gate passed") == 1
     table = [line for line in first.splitlines() if re.search(r"gold\.(operations|sales|finance)\.", line) and "│" in line]
-    assert len(table) == 9
+    assert len(table) == 10
     assert all(line.split("│")[-2].strip() == "yes" for line in table)
 
 
@@ -92,6 +100,7 @@ GOLD: dict[str, tuple[Callable[[], Rows | pd.DataFrame], tuple[str, ...]]] = {
     "gold.operations.delay_features": (lambda: independent.delay_features(DAYS), OPERATIONS),
     "gold.sales.customer_value": (independent_sales.customer_value, ("customer_id",)),
     "gold.sales.monthly_revenue": (independent_sales.monthly_revenue, ("month",)),
+    "gold.sales.customer_month": (independent_sales.customer_month, ("customer_id", "month")),
     "gold.finance.index_returns": (independent_finance.index_returns, ("index_name", "trade_date")),
 }
 """dataset -> (what was worked out from the packages' files, its key)"""
@@ -248,3 +257,35 @@ def test_the_commands_of_the_readme_run(first: str, environment: dict[str, str])
     block = (ROOT / "README.md").read_text("utf-8").split("## In daily use", 1)[1].split("```")[1]
     printed = sh(block, environment)
     assert re.search(r"2013-01-05-pipeline-\w+ +│ pipeline +│ 2013-01-05 +│ published", printed), "in what `medallion runs` lists"
+
+
+def same(found: pd.DataFrame, expected: pd.DataFrame, *key: str) -> None:
+    """Every column of `expected`, to what rounding to six decimals takes away."""
+    both = expected.merge(found, on=list(key), how="outer", suffixes=("", "_found"), indicator=True)
+    assert set(both._merge) == {"both"}
+    for name in set(expected) - set(key):
+        one, other = both[name].astype(float), both[f"{name}_found"].astype(float)
+        assert ((one - other).abs().fillna(0) <= 5.1e-7).all(), name
+        assert (one.isna() == other.isna()).all(), name
+
+
+def test_the_marts_are_the_same_in_every_target_and_what_pandas_makes_of_gold(first: str, environment: dict[str, str]) -> None:
+    for target in ("postgres_local", "snowflake_dev", "spark"):
+        sh(f"DBT_TARGET={target} medallion marts", environment)
+    for other in ("snowflake_dev", "spark"):
+        rows = json.loads(sh(f"medallion marts --compare postgres_local {other} --json", environment))
+        assert len(rows) == 6
+        assert all(row["agreed"] and row["rows"] for row in rows)
+    gold = {name: query.lake(load(), f"FROM gold.{name}").to_pandas() for name in (
+        "operations.fact_flight", "sales.customer_month", "finance.index_returns", "marts.airline_league",
+        "marts.cohort_retention", "marts.index_drawdown", "marts.index_volatility",
+    )}  # fmt: skip
+    league = independent_marts.airline_league(gold["operations.fact_flight"])
+    same(gold["marts.airline_league"][list(league)], league, "airline_key")
+    cohorts = independent_marts.cohort_retention(gold["sales.customer_month"])
+    same(gold["marts.cohort_retention"][list(cohorts)], cohorts, "cohort_month", "months_since")
+    risk = independent_marts.index_risk(gold["finance.index_returns"])
+    day = ["index_name", "trade_date"]
+    same(gold["marts.index_drawdown"][[*day, "drawdown"]], risk[[*day, "drawdown"]], *day)
+    same(gold["marts.index_drawdown"][[*day, "worst_drawdown"]], risk[[*day, "worst_drawdown"]], *day)
+    same(gold["marts.index_volatility"][[*day, "volatility_60d"]], risk[[*day, "volatility_60d"]], *day)

@@ -37,9 +37,10 @@ APPENDED = [  # customer, day, CDs, dollars
 KEYS = {
     "gold.sales.customer_value": ["customer_id"],
     "gold.sales.monthly_revenue": ["month"],
+    "gold.sales.customer_month": ["customer_id", "month"],
     "gold.finance.index_returns": ["index_name", "trade_date"],
 }
-SALES = {"bronze.sales.purchases", "silver.sales.purchases", "gold.sales.customer_value", "gold.sales.monthly_revenue"}
+SALES = {"bronze.sales.purchases", "silver.sales.purchases"} | {dataset for dataset in KEYS if ".sales." in dataset}
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def gold_of(source: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
         "gold.sales.customer_value": independent_sales.customer_value(source),
         "gold.sales.monthly_revenue": independent_sales.monthly_revenue(source),
+        "gold.sales.customer_month": independent_sales.customer_month(source),
         "gold.finance.index_returns": independent_finance.index_returns(),
     }
 
@@ -113,12 +115,13 @@ def test_the_history_comes_with_the_first_day_and_its_copies_are_counted(
 ) -> None:
     assert first.state == "merged"
     copies, customers = int(source.duplicated().sum()), expected["gold.sales.customer_value"]
-    once = len(source) - copies
+    once, months = len(source) - copies, expected["gold.sales.customer_month"]
     assert rows(first) == {
         "bronze.sales.purchases": (7_000, 7_000),
         "silver.sales.purchases": (7_000, once),
         "gold.sales.customer_value": (len(customers), len(customers)),
         "gold.sales.monthly_revenue": (18, 18),
+        "gold.sales.customer_month": (len(months), len(months)),
         "bronze.finance.index_prices": (5_031, 5_031),  # the second of its two files
         "silver.finance.index_prices": (10_062, 10_062),
         "gold.finance.index_returns": (10_062, 10_062),
@@ -130,6 +133,7 @@ def test_the_history_comes_with_the_first_day_and_its_copies_are_counted(
         ("bronze.sales.purchases", "exact_copy"): copies,
         ("silver.sales.purchases", "worth_nothing"): (source.drop_duplicates().dollars == "0.00").sum(),
         ("gold.sales.customer_value", "brought_no_revenue"): (customers.revenue_usd <= 0).sum(),
+        ("gold.sales.customer_month", "cost_nothing"): (months.revenue_usd <= 0).sum(),
         ("silver.finance.index_prices", "nothing_traded"): 2,
     }
 

@@ -24,6 +24,10 @@ SALES = Rows(
         "gold.sales.monthly_revenue": {
             "month": date(1997, 2, 1), "revenue_usd": Decimal("379590.03"), "customers": 9598, "new_customers": 8476,
         },
+        "gold.sales.customer_month": {
+            "customer_id": "00002", "month": date(1997, 2, 1), "first_month": date(1997, 1, 1), "purchases": 2,
+            "revenue_usd": Decimal("89.00"),
+        },
     },
     planted={
         "bronze.sales.purchases": {
@@ -63,6 +67,13 @@ SALES = Rows(
             "more_new_customers_than_customers": ({"customers": 8475}, {"customers": 8476}),
             "earned_nothing": ({"revenue_usd": Decimal("-0.01")}, {"revenue_usd": Decimal("0.01")}),
         },
+        "gold.sales.customer_month": {
+            **missing("customer_id", "month", "first_month", "purchases", "revenue_usd"),
+            "purchases_minimum": ({"purchases": 0}, {"purchases": 1}),
+            "not_the_first_of_a_month": ({"first_month": date(1997, 1, 31)}, {"first_month": date(1996, 12, 1)}),
+            "bought_before_the_first_month": ({"first_month": date(1997, 3, 1)}, {"first_month": date(1997, 2, 1)}),
+            "cost_nothing": ({"revenue_usd": Decimal("0.00")}, {"revenue_usd": Decimal("0.01")}),
+        },
     },
     neighbours={
         "silver.sales.purchases": [
@@ -70,5 +81,6 @@ SALES = Rows(
         ],
         "gold.sales.customer_value": [{"customer_id": "00001"}],
         "gold.sales.monthly_revenue": [{"month": date(1998, 2, 1)}],
+        "gold.sales.customer_month": [{"customer_id": "00001"}, {"month": date(1998, 2, 1)}],
     },
 )  # fmt: skip

@@ -17,6 +17,7 @@ from tests.unit.planted_rows import Row
 from tests.unit.sales_rows import SALES
 
 CUSTOMER, MONTH = "gold.sales.customer_value", "gold.sales.monthly_revenue"
+CUSTOMER_MONTH = "gold.sales.customer_month"
 
 
 def bought(spark: SparkSession, *rows: tuple[str, date, str]) -> DataFrame:
@@ -68,6 +69,26 @@ def test_monthly_revenue(spark: SparkSession) -> None:
     assert gold.monthly_revenue(bought(spark)).isEmpty()
 
 
+def test_customer_month(spark: SparkSession) -> None:
+    rows = [
+        ("00002", date(1997, 1, 31), "77.00"),
+        ("00002", date(1997, 1, 1), "12.00"),
+        ("00002", date(1997, 3, 2), "0.00"),  # a gift is a purchase; there is no row of February
+        ("00003", date(1998, 1, 5), "0.10"),  # another year's January
+    ]
+    expected = [
+        {"month": date(1997, 1, 1)},
+        {"month": date(1997, 3, 1), "purchases": 1, "revenue_usd": Decimal("0.00")},
+        {
+            "customer_id": "00003", "month": date(1998, 1, 1), "first_month": date(1998, 1, 1), "purchases": 1,
+            "revenue_usd": Decimal("0.10"),
+        },
+    ]  # fmt: skip
+    made = gold.customer_month(bought(spark, *rows))
+    assert_df_equality(made, SALES.frame(spark, CUSTOMER_MONTH, expected), ignore_nullable=True, ignore_row_order=True)
+    assert gold.customer_month(bought(spark)).isEmpty()
+
+
 # ── the whole file ────────────────────────────────────────────────────────────────────────────────
 @pytest.fixture(scope="module")
 def whole(spark: SparkSession) -> DataFrame:
@@ -105,18 +126,29 @@ def test_monthly_revenue_of_the_whole_file_equals_pandas(months: DataFrame) -> N
         assert found[column].tolist() == expected[column].tolist(), column
 
 
+def test_customer_month_of_the_whole_file_equals_pandas(whole: DataFrame) -> None:
+    expected = independent_sales.customer_month()
+    found = gold.customer_month(whole).orderBy("customer_id", "month").toArrow().to_pandas()
+    assert found.customer_id.nunique() == 23_570
+    for column in expected:
+        assert found[column].tolist() == expected[column].tolist(), column
+
+
 def test_the_same_bits_come_of_any_order_and_spread(whole: DataFrame, values: DataFrame, months: DataFrame) -> None:
     spread = whole.repartition(5).sortWithinPartitions(F.rand(5))
     assert gold.customer_value(spread).orderBy("customer_id").toArrow().equals(values.toArrow())
     assert gold.monthly_revenue(spread).orderBy("month").toArrow().equals(months.toArrow())
 
 
-def test_the_rules_hold_in_the_whole_file_but_for_customers_of_no_value(values: DataFrame, months: DataFrame) -> None:
+def test_the_rules_hold_in_the_whole_file_but_for_what_had_no_value(
+    whole: DataFrame, values: DataFrame, months: DataFrame
+) -> None:
     found = {}
-    for made, dataset in ((values, CUSTOMER), (months, MONTH)):
+    for made, dataset in ((values, CUSTOMER), (months, MONTH), (gold.customer_month(whole), CUSTOMER_MONTH)):
         rules = SALES.contracts[dataset].row_rules
         broken = [F.count_if(F.expr(f"NOT coalesce(({rule.passes}), true)")).alias(rule.name) for rule in rules]
         row = made.agg(*broken).collect()[0].asDict()
         found |= {name: count for name, count in row.items() if count}
     worthless = (independent_sales.customer_value().revenue_usd <= 0).sum()
-    assert found == {"brought_no_revenue": worthless}
+    gifts = (independent_sales.customer_month().revenue_usd <= 0).sum()
+    assert found == {"brought_no_revenue": worthless, "cost_nothing": gifts}

@@ -63,7 +63,7 @@ def test_nothing_that_readers_see_is_dropped_renamed_or_replaced() -> None:
     for name, each in STATEMENTS.items():
         assert not re.search(r"\b(?:TRUNCATE|RENAME|SWAP|REPLACE|UNDROP)\b", each.text), name
         if re.match(r"DROP\b", each.text):
-            assert re.search(r"\{(staged|stage)\}$", each.text), name
+            assert re.search(r"\{(staged|stage|built)\}( CASCADE)?$", each.text), name
         if re.match(r"(?:INSERT|UPDATE|DELETE)\b", each.text) and name != "LOCK_HEAD":
             assert each.text.endswith(("{still}", '"LOCKED" = {locked}')), name
             assert not each.repeatable, name

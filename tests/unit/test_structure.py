@@ -71,6 +71,19 @@ def test_transforms_import_only_pyspark() -> None:
         assert not {name for name in imported(MODULES[path]) if not within(name, "pyspark", "__future__")}, path
 
 
+def test_marts_build_on_runs_and_publications_and_not_the_other_way_round() -> None:
+    for path, tree in MODULES.items():
+        if not within(name_of(path), "medallion.marts", *COMPOSERS):
+            assert not {name for name in own(tree) if within(name, "medallion.marts")}, path
+
+
+def test_dbt_is_a_program_of_its_own() -> None:
+    """It comes with other versions of packages: only what runs in its process may import it."""
+    assert {name_of(path) for path, tree in MODULES.items() if any(within(name, "dbt") for name in imported(tree))} == {
+        "medallion.marts.spark_program"
+    }
+
+
 def test_jobs_are_one_call() -> None:
     for path in sorted((ROOT / "jobs").glob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))

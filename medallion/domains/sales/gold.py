@@ -1,4 +1,4 @@
-"""Sales, gold: what customers are worth, and what each month brought.
+"""Sales, gold: what customers are worth, when they bought, and what each month brought.
 
 Sums of decimals are exact in any order, so the same purchases give the same bits on every engine.
 """
@@ -35,3 +35,13 @@ def monthly_revenue(purchases: DataFrame) -> DataFrame:
             F.count_if("_is_new").alias("new_customers"),
         )
     )
+
+
+def customer_month(purchases: DataFrame) -> DataFrame:
+    """One row per customer and month in which the customer bought; `first_month` is that of the first purchase of all."""
+    month = F.trunc("purchased_on", "month").alias("month")
+    of_month = purchases.groupBy("customer_id", month).agg(
+        F.count("*").alias("purchases"), F.sum("amount_usd").cast("decimal(20,2)").alias("revenue_usd")
+    )
+    first = F.min("month").over(Window.partitionBy("customer_id"))
+    return of_month.select("customer_id", "month", first.alias("first_month"), "purchases", "revenue_usd")

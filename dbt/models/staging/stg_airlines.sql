@@ -1,0 +1,2 @@
+select airline_key, name as airline
+from {{ source('operations', 'dim_airline') }}

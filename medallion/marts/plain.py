@@ -1,0 +1,76 @@
+"""The command `dbt` of the environment: plain dbt, for the target that DBT_TARGET or `--target` chooses.
+
+It knows from medallion's settings where that target is. What it builds goes to a schema for trying things out
+(`DBT_SCHEMA`, by default dbt_dev), on Spark to the sandbox `dbt`; only `medallion marts` changes what is published.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from typing import NoReturn, get_args
+
+from medallion.errors import MedallionError, UsageError
+from medallion.marts import dbt, targets
+from medallion.publish.marts import SCHEMA
+from medallion.settings import MartTarget, Settings, load
+
+SANDBOX = "dbt"
+_NEEDS_NO_TABLES = ("deps", "clean", "parse", "list", "ls", "serve", "--version", "--help", "-h")
+
+
+def main() -> NoReturn:
+    """The entry point: become dbt. Ends with exit code 2, and what is wrong, if the settings are."""
+    try:
+        arguments = sys.argv[1:]
+        settings = load()
+        words, environment = command(settings, chosen(settings, arguments), arguments)
+    except MedallionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from error
+    os.execve(words[0], words, environment)
+
+
+def chosen(settings: Settings, arguments: Sequence[str]) -> MartTarget:
+    """The target of dbt's own option, else the settings'. Raises: UsageError for one that does not exist."""
+    name: str = settings.marts.target
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        name = word if before in ("--target", "-t") else word.removeprefix("--target=") if word.startswith("--target=") else name
+    for known in get_args(MartTarget):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"there is no target '{name}'", hint=f"known: {', '.join(get_args(MartTarget))}")
+
+
+def command(settings: Settings, target: MartTarget, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """What to run, and its environment. Raises: SettingsError; UsageError; ServiceUnavailable."""
+    variables = targets.variables(settings, target)
+    program: Sequence[str] = dbt.PROGRAM
+    if target == "spark" and not set(arguments) & set(_NEEDS_NO_TABLES):
+        from medallion.marts.on_spark import PROGRAM
+
+        program = PROGRAM
+        variables |= {"DBT_SPARK_BRANCH": _sandbox(settings)}
+    return [sys.executable, *program, *arguments], dbt.environment(variables)
+
+
+def docs(settings: Settings) -> tuple[list[str], dict[str, str]]:
+    """What writes the documentation of the published marts, to be run in the project's folder. Raises: as `command`."""
+    target = settings.marts.target
+    words, environment = command(settings, target, ["docs", "generate", "--static"])
+    return words, environment | ({} if target == "spark" else {"DBT_SCHEMA": SCHEMA})
+
+
+def _sandbox(settings: Settings) -> str:
+    """The branch of the sandbox `dbt`; it is made where it is missing."""
+    from medallion.lakehouse import sandbox
+    from medallion.lakehouse.nessie import MAIN, Nessie
+    from medallion.lakehouse.store import Store
+
+    with closing(Nessie(settings.nessie)) as nessie:
+        wanted = sandbox.branch(SANDBOX)
+        if wanted not in {known.name for known in nessie.references(sandbox.PREFIX)}:
+            sandbox.create(nessie, Store(settings.s3), SANDBOX, nessie.reference(MAIN))
+    return wanted
