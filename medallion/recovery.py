@@ -9,7 +9,7 @@ from medallion.errors import UsageError
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import send
 from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie, Reference
-from medallion.lakehouse.run import LIVE, PREFIX
+from medallion.lakehouse.run import LIVE, PREFIX, remove_branch
 
 PARTS = "parts"
 """Option of a run that people write in several commands: nobody works on it in between."""
@@ -60,8 +60,7 @@ def _end(nessie: Nessie, journal: Journal, row: dict[str, Any]) -> Resumed:
             journal.update(run_id, state="conflicted", error=str(conflict))
             return Resumed(run_id, state, "conflicted", f"{', '.join(conflict.keys)} changed on main meanwhile")
         journal.update(run_id, state="merged", merged_hash=merged)
-        with journal.step(run_id, "run.branch.remove", branch=row["branch"]):
-            nessie.delete_branch(row["branch"])
+        remove_branch(nessie, journal, run_id, row["branch"])
         return Resumed(run_id, state, "merged", f"its commit is {merged[:12]} on main")
     journal.update(run_id, state="failed", error="its process ended before the merge")
     return Resumed(run_id, state, "failed", "its process ended before the merge; its branch is sealed")

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from medallion import settings as settings_module
 from medallion.errors import ServiceUnavailable, UsageError
+from medallion.lakehouse import steps
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +109,12 @@ class Journal:
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
     def open(self, run_id: str, kind: str, logical_date: date | None, branch: str, h0: str, retry_of: str | None) -> None:
         """Write a run down, state `open`, and hold its lock."""
-        self._do(
-            "INSERT INTO ops.runs (run_id, kind, logical_date, branch, h0, retry_of, state) "
-            "VALUES (%s, %s, %s, %s, %s, %s, 'open')",
-            (run_id, kind, logical_date, branch, h0, retry_of),
-        )
+        with steps.step("journal.open"):
+            self._do(
+                "INSERT INTO ops.runs (run_id, kind, logical_date, branch, h0, retry_of, state) "
+                "VALUES (%s, %s, %s, %s, %s, %s, 'open')",
+                (run_id, kind, logical_date, branch, h0, retry_of),
+            )
         self.hold(run_id)
 
     def update(self, run_id: str, **columns: Any) -> None:
@@ -121,10 +123,11 @@ class Journal:
         sets = ", ".join(f"{column} = %({column})s" for column in values)
         if columns.get("state") in ENDED:
             sets += ", ended_at = coalesce(ended_at, clock_timestamp())"
-        self._do(
-            f"UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s",
-            values | {"run_id": run_id},
-        )
+        with steps.step("journal.state"):
+            self._do(
+                f"UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s",
+                values | {"run_id": run_id},
+            )
 
     def run(self, run_id: str) -> dict[str, Any]:
         """One run's row. A unique beginning of the id will do. Raises: UsageError if there is none."""
@@ -187,7 +190,8 @@ class Journal:
         )[0]["step_id"]
         found: dict[str, Any] = {}
         try:
-            yield found
+            with steps.step(name):
+                yield found
         except BaseException as error:
             try:
                 self._end(step_id, f"{type(error).__name__}: {error}"[:2000], found)

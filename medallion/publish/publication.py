@@ -166,7 +166,8 @@ def _attempt(
                 report(result.message)
                 return result
             fits = {d: fit(settings.s3, target, d, todo.contents[d]) for d in todo.changed}  # all, before any effect
-            target.prepare()
+            with steps("prepare"):
+                target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
             new = _replace(target, todo, staged, steps, attempts)
         except MedallionError:
@@ -223,7 +224,8 @@ def _replace(target: Target, todo: Plan, staged: dict[str, Staged], steps: Steps
         with steps("commit", sequence=entry.sequence, publication_id=attempts.publication_id):
             target.commit()
     except (Outrun, MedallionError):
-        target.rollback()
+        with steps("rollback"):
+            target.rollback()
         raise
     return entry
 
