@@ -156,12 +156,14 @@ class Journal:
             {"states": list(states or ()), "limit": limit},
         )
 
-    def ended_before(self, days: int, states: tuple[str, ...]) -> list[dict[str, Any]]:
-        """`run_id`, `branch` and `state` of the runs in these states that ended more than so many days ago."""
+    def leaving(self, run_ids: list[str], days: int) -> list[dict[str, Any]]:
+        """`run_id`, `branch` and `state` of those of these runs whose branch nobody needs: what it held is on main, or there
+        was nothing; or the run failed or lost a conflict, and ended more than so many days ago."""
         return self._all(
-            "SELECT run_id, branch, state FROM ops.runs WHERE state = ANY(%s) "
-            "AND coalesce(ended_at, changed_at) < clock_timestamp() - make_interval(days => %s)",
-            (list(states), days),
+            "SELECT run_id, branch, state FROM ops.runs WHERE run_id = ANY(%s) AND "
+            "(state IN ('merged', 'published', 'unchanged') OR state IN ('failed', 'conflicted') "
+            "AND coalesce(ended_at, changed_at) < clock_timestamp() - make_interval(days => %s))",
+            (run_ids, days),
         )
 
     def merged(self, logical_date: date) -> bool:
