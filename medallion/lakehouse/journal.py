@@ -108,14 +108,14 @@ class Journal:
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
     def open(self, run_id: str, kind: str, logical_date: date | None, branch: str, h0: str, retry_of: str | None) -> None:
-        """Write a run down, state `open`, and hold its lock."""
+        """Hold a run's lock, and write the run down, state `open`: whoever finds it there knows that it is alive."""
+        self.hold(run_id)
         with steps.step("journal.open"):
             self._do(
                 "INSERT INTO ops.runs (run_id, kind, logical_date, branch, h0, retry_of, state) "
                 "VALUES (%s, %s, %s, %s, %s, %s, 'open')",
                 (run_id, kind, logical_date, branch, h0, retry_of),
             )
-        self.hold(run_id)
 
     def update(self, run_id: str, **columns: Any) -> None:
         """Change columns of a run (`state`, `judged_hash`, `merged_hash`, `error`, `story`)."""
