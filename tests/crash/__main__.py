@@ -21,7 +21,7 @@ from medallion.settings import ROOT, Settings
 from tests.conftest import new_stack
 from tests.crash import table
 from tests.crash.case import SERVERS, Result, Site, run_case, scenario
-from tests.crash.victim import FAULTS, KILLS, SERVER_KILLED
+from tests.crash.faults import FAULTS, KILLS, SERVER_KILLED
 
 WITHOUT_SPARK = (
     "journal.open", "journal.state", "run.branch", "init.tables", "table.create", "write", "data.append", "data.overwrite",
@@ -74,15 +74,23 @@ class Runner:
                     step, kind, seed = todo.get_nowait()
                 except Empty:
                     return
-                fresh = scenario(step) == "first"
-                if site is None or fresh or site.cases >= CASES_IN_A_PLACE or site.watch.commits == []:
-                    if site:
-                        site.close()
-                    site = Site(self.stack, self.warehouse)
-                    if not fresh:
-                        site.prepare()
-                result = self._try(site, step, kind, seed)
-                if result is None or result.violations:
+                fresh, result = scenario(step) == "first", None
+                for again in (True, True, False):
+                    try:
+                        if site is None or fresh or site.cases >= CASES_IN_A_PLACE:
+                            if site:
+                                site.close()
+                            site = None
+                            site = Site(self.stack, self.warehouse)
+                            if not fresh:
+                                site.prepare()
+                        result = self._try(site, step, kind, seed)
+                        break
+                    except Exception as error:  # of the harness, or of a machine that does too much at a time
+                        site = None
+                        if not again:
+                            result = Result(step, kind, seed, self.warehouse, "the case broke", (repr(error)[-1500:],), 0.0)
+                if site and (result is None or result.violations):
                     site.close()
                     site = None
                 self._keep(result, total, (step, kind, seed))
@@ -92,11 +100,8 @@ class Runner:
 
     def _try(self, site: Site, step: str, kind: str, seed: int) -> Result | None:
         for attempt in range(TRIES if scenario(step) != "first" else 1):
-            try:
-                if result := run_case(site, step, kind, seed + attempt * 1_000):
-                    return result
-            except Exception as error:
-                return Result(step, kind, seed, self.warehouse, "the case broke", (repr(error)[-1500:],), 0.0)
+            if result := run_case(site, step, kind, seed + attempt * 1_000):
+                return result
         return None
 
     def _keep(self, result: Result | None, total: int, job: Job) -> None:

@@ -19,12 +19,12 @@ from medallion.services import postgres, process
 from medallion.services import stack as services
 from medallion.services.state import read
 from medallion.settings import Settings
+from tests.crash.faults import KILLS, SERVER_KILLED, Fault, Server
 from tests.crash.invariants import Watch
 from tests.crash.place import Place, Told
-from tests.crash.victim import KILLS, SERVER_KILLED, Ended, Fault, Happened, Server, work
+from tests.crash.victim import PATIENCE_S, Ended, Happened, work
 from tests.two_processes import Process
 
-PATIENCE_S = 60.0
 HUNG_S = 9.0
 """After so long a person ends a command that hangs."""
 _RECORDS: dict[Server, dict[str, str]] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.crash.victim import FAULTS
+from tests.crash.faults import FAULTS
 
 BEGIN, END = "<!-- crash table: written by make crash -->", "<!-- end of the crash table -->"
 Line = dict[str, Any]

@@ -15,7 +15,7 @@ from medallion.lakehouse.steps import STEPS
 from medallion.settings import Settings
 from tests.crash.__main__ import WITHOUT_SPARK, possible
 from tests.crash.case import Site, run_case, scenario, site
-from tests.crash.victim import KILLS
+from tests.crash.faults import KILLS
 
 QUICK = (*KILLS, "answer lost", "request lost", "error answered")
 """The faults that take no longer than a run."""

@@ -6,18 +6,19 @@ a relay; or its parent kills the server meanwhile.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from multiprocessing.connection import Connection
-from typing import Literal
 from urllib.parse import urlsplit
 
 import duckdb  # noqa: F401  # here and below: imported before the fork what a command imports when it needs it
@@ -34,26 +35,13 @@ from medallion.lakehouse.run import fail, open_run
 from medallion.publish import publication  # noqa: F401
 from medallion.publish.postgres import PostgresTarget
 from medallion.settings import Settings
+from tests.crash.faults import SERVER_KILLED, Fault, Server
 from tests.crash.place import Place, Told, nth_day
-from tests.crash.relay import LOSSES, Relay
+from tests.crash.relay import Relay
 
-Server = Literal["journal", "nessie", "minio", "warehouse"]
-KILLS = ("killed before", "killed within", "killed after")
-SERVER_KILLED = "server killed"
-FAULTS = (*KILLS, *LOSSES, SERVER_KILLED)
+PATIENCE_S = 180.0
 TIMEOUT_S = 2
 """After so long a client gives up a server that does not answer, where a setting says so."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What happens at the n-th time of a step; `server` is who it happens to, if it is a server."""
-
-    step: str
-    kind: str
-    nth: int = 1
-    server: Server | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,9 +117,13 @@ class Saboteur:
 
 def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number: int) -> None:
     """Do what is asked for in a process of its own, and tell how it ended, if it does."""
-    _endpoints.DEFAULT_TIMEOUT_SEC = TIMEOUT_S
+    if fault is None:
+        faulthandler.dump_traceback_later(PATIENCE_S - 10, file=sys.__stderr__)  # where it hangs, which it must not
     relays = _relays(place.settings)
     behind = Place(_through(place.settings, relays), place.domain, place.columns)
+    if fault and fault.kind == "no answer":
+        behind = replace(behind, settings=_impatient(behind.settings))
+        _endpoints.DEFAULT_TIMEOUT_SEC = TIMEOUT_S
     saboteur = Saboteur(pipe, fault, relays)
     day = nth_day(number)
     if what == "expire":
@@ -176,21 +168,26 @@ def _relays(settings: Settings) -> dict[Server, Relay]:
 
 
 def _through(settings: Settings, relays: dict[Server, Relay]) -> Settings:
-    """The settings with every server behind its relay, and short times to wait."""
-    part, ports = settings.model_copy, {name: relay.port for name, relay in relays.items()}
+    """The settings with every server behind its relay."""
+    ports = {name: relay.port for name, relay in relays.items()}
     home = {"host": "127.0.0.1", "port": ports["warehouse"]}
     changes = {
         "postgres": settings.postgres.model_copy(update={"host": "127.0.0.1", "port": ports["journal"]}),
-        "nessie": settings.nessie.model_copy(
-            update={"uri": f"http://127.0.0.1:{ports['nessie']}", "timeout_s": float(TIMEOUT_S)}
-        ),
+        "nessie": settings.nessie.model_copy(update={"uri": f"http://127.0.0.1:{ports['nessie']}"}),
         "s3": settings.s3.model_copy(update={"endpoint": f"http://127.0.0.1:{ports['minio']}"}),
     }
     if settings.warehouse == "postgres":
         changes["warehouse_postgres"] = settings.warehouse_postgres.model_copy(update=home)
     else:
-        changes["snowflake"] = settings.snowflake.model_copy(update=home | {"network_timeout_s": TIMEOUT_S})
-    return part(update=changes)
+        changes["snowflake"] = settings.snowflake.model_copy(update=home)
+    return settings.model_copy(update=changes)
+
+
+def _impatient(settings: Settings) -> Settings:
+    """The settings with short times to wait for an answer, where there is such a setting."""
+    nessie = settings.nessie.model_copy(update={"timeout_s": float(TIMEOUT_S)})
+    snowflake = settings.snowflake.model_copy(update={"network_timeout_s": TIMEOUT_S})
+    return settings.model_copy(update={"nessie": nessie, "snowflake": snowflake})
 
 
 def _leave_a_failed_run(place: Place, day: date) -> None:
