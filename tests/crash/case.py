@@ -72,7 +72,8 @@ class Site:
             "snowflake": stack.snowflake.model_copy(update={"database": name}),
         }
         self.stack = stack
-        self.place = Place(stack.model_copy(update=changes), name)
+        self.database = name
+        self.place = Place(stack.model_copy(update=changes), f"d{name}")
         self.watch = Watch(self.place)
         self.day = 0
         self.cases = 0
@@ -81,7 +82,7 @@ class Site:
         """Forget it, with its database."""
         self.watch.close()
         with postgres.connect(self.stack.postgres) as connection:
-            name = sql.Identifier(self.place.domain)
+            name = sql.Identifier(self.database)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
 
     def prepare(self) -> None:

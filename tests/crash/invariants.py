@@ -134,7 +134,8 @@ class Watch:
             lake = (self.stores.rows(dataset, at) or []) if at else []
             names = list(rows[0]) if rows else list(lake[0]) if lake else []
             if _values(rows, names) != _values(lake, names):
-                wrong.append(f"the warehouse's {dataset} is not that of main@{str(at)[:12]}")
+                told = f"{_values(rows, names)[-2:]} instead of {_values(lake, names)[-2:]}"
+                wrong.append(f"the warehouse's {dataset} is not that of main@{str(at)[:12]}: {told}")
         brought = Counter(run for row in ledger for run in row["runs"])
         mine = {row["run_id"]: row for row in runs}
         wrong += [f"the ledger brings run {run} {n} times" for run, n in brought.items() if n > 1 and run in mine]
