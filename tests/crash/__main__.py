@@ -62,7 +62,7 @@ class Runner:
     def __init__(self, stack: Settings, results: Path, warehouse: str, until: float) -> None:
         self.stack, self.results, self.warehouse, self.until = stack, results, warehouse, until
         self._lock = threading.Lock()
-        self.finished = self.violated = self.missed = 0
+        self.finished = self.violated = self.missed = self.broken = 0
         self._began = time.monotonic()
 
     def work(self, todo: Queue[Job], total: int) -> None:
@@ -86,10 +86,17 @@ class Runner:
                                 site.prepare()
                         result = self._try(site, step, kind, seed)
                         break
+                    except AssertionError as error:  # something is not as it must be, if only that a command hangs
+                        result, site = (
+                            Result(step, kind, seed, self.warehouse, "not as it must be", (repr(error)[-1500:],), 0.0),
+                            None,
+                        )
+                        break
                     except Exception as error:  # of the harness, or of a machine that does too much at a time
                         site = None
                         if not again:
-                            result = Result(step, kind, seed, self.warehouse, "the case broke", (repr(error)[-1500:],), 0.0)
+                            self.broken += 1
+                            print(f"  {step}, {kind}, seed {seed} broke, and is not counted: {error!r}", flush=True)
                 if site and (result is None or result.violations):
                     site.close()
                     site = None
@@ -109,7 +116,7 @@ class Runner:
             self.finished += 1
             if result is None:
                 self.missed += 1
-                print(f"  {job[0]}, {job[1]}: the fault could not come", file=sys.stderr, flush=True)
+                print(f"  {job[0]}, {job[1]}: the fault could not come", flush=True)
                 return
             with self.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result.as_json()) + "\n")
@@ -154,6 +161,7 @@ def main() -> int:
                 with ThreadPoolExecutor(workers) as pool:
                     for each in [pool.submit(runner.work, queue, len(todo)) for _ in range(workers)]:
                         each.result()
+        print(f"{runner.missed} times the fault could not come, {runner.broken} cases broke and are not counted", flush=True)
     found = table.read(results)
     table.write(ROOT / "docs" / "guarantees.md", table.markdown(found, options.seed))
     violated = sum(bool(each["violations"]) for each in found)

@@ -15,6 +15,7 @@ from typing import Any
 
 from psycopg import sql
 
+from medallion.errors import ServiceUnavailable
 from medallion.services import postgres, process
 from medallion.services import stack as services
 from medallion.services.state import read
@@ -119,7 +120,7 @@ class Site:
         finally:
             victim.end()
             if restart:
-                restart.join()
+                restart.join(PATIENCE_S)
             if fault and fault.kind == SERVER_KILLED:
                 self.up()
 
@@ -140,8 +141,14 @@ class Site:
         return again
 
     def up(self) -> None:
-        """Start the servers that do not run."""
-        services.up(self.stack, lambda _: None, guard=os.getpid())
+        """Start the servers that do not run; on a machine that does too much at a time one may need more than a try."""
+        for left in (2, 1, 0):
+            try:
+                services.up(self.stack, lambda _: None, guard=os.getpid())
+                return
+            except ServiceUnavailable:
+                if not left:
+                    raise
 
 
 def scenario(step: str) -> str:
