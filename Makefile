@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench
+.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench crash model
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -92,3 +92,11 @@ notebook: up ## Open the notebooks in JupyterLab, on loopback
 
 bench: setup ## Measure; make bench ARGS=quality for the cost of rules
 	@$(ACTIVATE) && python -m bench $(ARGS)
+
+# stopped and called again it goes on; MINUTES=30, WORKERS=4, ONLY=merge, WAREHOUSE=snowflake
+crash: setup ## Kill every step in every way: make crash CASES=10 SEED=1
+	@$(ACTIVATE) && python -m tests.crash --cases "$(or $(CASES),10)" --seed "$(or $(SEED),1)" $(if $(MINUTES),--minutes "$(MINUTES)") \
+	  $(if $(WORKERS),--workers "$(WORKERS)") $(if $(ONLY),--only "$(ONLY)") $(if $(WAREHOUSE),--warehouse "$(WAREHOUSE)")
+
+model: setup ## Histories of concurrent runs and publications, decided by a checker
+	@$(ACTIVATE) && pytest tests/model

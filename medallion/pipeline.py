@@ -19,7 +19,7 @@ from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.history import Delivered, deliveries
 from medallion.lakehouse.merge import merge
 from medallion.lakehouse.nessie import CommitConflict
-from medallion.lakehouse.run import Run, close_unchanged, fail, join_run, open_run
+from medallion.lakehouse.run import Run, close_unchanged, fail, join_run, open_run, remove_branch
 from medallion.layers.bronze import ingest
 from medallion.layers.make import make
 from medallion.layers.plan import Plan, Task
@@ -121,7 +121,7 @@ def _open(lake: Lake, request: Request, previous: Run | None, report: Report) ->
 
 def _give_way(lake: Lake, run: Run, why: str) -> None:
     fail(lake.journal, run, why, "conflicted")
-    lake.nessie.delete_branch(run.branch)
+    remove_branch(lake.nessie, lake.journal, run.id, run.branch)
 
 
 def _rebase(lake: Lake, run: Run, selected: tuple[str, ...], report: Report) -> bool:
@@ -182,7 +182,7 @@ def _write_or_fail(lake: Lake, run: Run, request: Request, selected: tuple[str, 
         fail(lake.journal, run, _reason(error))
         if not run.writes:
             with suppress(ServiceUnavailable):  # nothing on it to look at
-                lake.nessie.delete_branch(run.branch)
+                remove_branch(lake.nessie, lake.journal, run.id, run.branch)
         raise
 
 
@@ -322,8 +322,7 @@ def judge_and_merge(lake: Lake, run: Run, report: Report) -> str | None:
 
 def _remove_branch(lake: Lake, run: Run, report: Report) -> None:
     try:
-        with lake.journal.step(run.id, "run.branch.remove", branch=run.branch):
-            lake.nessie.delete_branch(run.branch)
+        remove_branch(lake.nessie, lake.journal, run.id, run.branch)
     except ServiceUnavailable as error:  # the run is merged all the same
         report(f"run {run.id}: its branch is still there: {error.message}")
     lake.journal.release(run.id)

@@ -9,7 +9,7 @@ from medallion.errors import UsageError
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import send
 from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie, Reference
-from medallion.lakehouse.run import LIVE, PREFIX
+from medallion.lakehouse.run import LIVE, PREFIX, remove_branch
 
 PARTS = "parts"
 """Option of a run that people write in several commands: nobody works on it in between."""
@@ -60,8 +60,7 @@ def _end(nessie: Nessie, journal: Journal, row: dict[str, Any]) -> Resumed:
             journal.update(run_id, state="conflicted", error=str(conflict))
             return Resumed(run_id, state, "conflicted", f"{', '.join(conflict.keys)} changed on main meanwhile")
         journal.update(run_id, state="merged", merged_hash=merged)
-        with journal.step(run_id, "run.branch.remove", branch=row["branch"]):
-            nessie.delete_branch(row["branch"])
+        remove_branch(nessie, journal, run_id, row["branch"])
         return Resumed(run_id, state, "merged", f"its commit is {merged[:12]} on main")
     journal.update(run_id, state="failed", error="its process ended before the merge")
     return Resumed(run_id, state, "failed", "its process ended before the merge; its branch is sealed")
@@ -78,20 +77,25 @@ def abandon(journal: Journal, run_id: str) -> str:
 
 
 def prune(nessie: Nessie, journal: Journal, ttl_days: int) -> list[Resumed]:
-    """Remove the branches of failed and conflicted runs that ended more than so many days ago.
+    """Remove the branches of failed and conflicted runs that ended more than so many days ago, and those that runs
+    which are on main, or had nothing to do, left behind because their process was killed or cut off.
 
     Nothing else is removed: no branch of another run or of no run, no row of the journal, and no file, for files
     are shared between branches. Returns: the runs whose branch is gone.
     Raises: ServiceUnavailable; what is removed by then stays so, and the next time goes on.
     """
-    ended = {row["branch"]: row for row in journal.ended_before(ttl_days, ("failed", "conflicted"))}
+    there = {reference.name: reference for reference in nessie.references(PREFIX)}
     found = []
-    for reference in nessie.references(PREFIX) if ended else ():
-        if row := ended.get(reference.name):
-            with journal.step(row["run_id"], "run.branch.expire", branch=reference.name, at=reference.hash):
-                nessie.delete_branch(reference.name)
-            why = f"it ended more than {ttl_days} days ago; its branch {reference.name} is removed"
-            found.append(Resumed(row["run_id"], row["state"], row["state"], why))
+    for row in journal.leaving([name.removeprefix(PREFIX) for name in there], ttl_days) if there else ():
+        run_id, branch, state = row["run_id"], row["branch"], row["state"]
+        if state not in ("failed", "conflicted"):
+            remove_branch(nessie, journal, run_id, branch)
+            why = f"it is {state}; its branch {branch} was left behind and is removed"
+        else:
+            with journal.step(run_id, "run.branch.expire", branch=branch, at=there[branch].hash):
+                nessie.delete_branch(branch)
+            why = f"it ended more than {ttl_days} days ago; its branch {branch} is removed"
+        found.append(Resumed(run_id, state, state, why))
     return found
 
 

@@ -23,7 +23,7 @@ from medallion import pipeline
 from medallion.contract import Contract, Delivery
 from medallion.domain import Domains
 from medallion.lakehouse.history import DATE_PROPERTY, Delivered, deliveries
-from medallion.lakehouse.nessie import MAIN, Commit, Nessie
+from medallion.lakehouse.nessie import MAIN, Commit, Content, Nessie
 from medallion.lakehouse.run import Run, put_on_branch
 from medallion.lakehouse.store import Store
 from medallion.lakehouse.table import open_static
@@ -74,9 +74,10 @@ class Backfill:
         stored = {item.uri.partition("?")[0] for item in Store(self.settings.s3).versions(bucket, f"{prefix}/data/")}
         return {task.file.file_path for task in table.scan().plan_files()}, stored
 
-    def snapshots(self) -> list[tuple[int, int | None, str]]:
-        """(sequence number, sequence number of the parent, date) of each, in order."""
-        found = {s.snapshot_id: s for s in self._table().metadata.snapshots}
+    def snapshots(self, content: Content | None = None) -> list[tuple[int, int | None, str]]:
+        """(sequence number, sequence number of the parent, date) of each, in order; of main's version, or of another."""
+        table = open_static(self.settings.s3, content) if content else self._table()
+        found = {s.snapshot_id: s for s in table.metadata.snapshots}
         number = {id_: s.sequence_number for id_, s in found.items()}
         return sorted((number[s.snapshot_id], number.get(s.parent_snapshot_id), s.summary[DATE_PROPERTY]) for s in found.values())
 

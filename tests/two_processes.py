@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.protocol_runs"])  # imported once, so that a process starts at once
+CONTEXT.set_forkserver_preload(["tests.protocol_runs", "tests.crash.victim"])  # imported once, so that a process starts at once
 PATIENCE_S = 120
 
 

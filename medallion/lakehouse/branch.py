@@ -11,6 +11,7 @@ from medallion.lakehouse import schema
 from medallion.lakehouse.history import added_records, deleted_in_place
 from medallion.lakehouse.nessie import Content, Nessie
 from medallion.lakehouse.schema import Difference
+from medallion.lakehouse.steps import step
 from medallion.lakehouse.table import contract_properties, layout_changes, open_static
 from medallion.settings import Settings
 
@@ -46,12 +47,14 @@ class Branch:
 
     def append(self, frame: DataFrame, dataset: str, notes: dict[str, str]) -> int:
         """Add rows. `notes` stay in the snapshot's summary. Returns: rows added, as the commit counts them."""
-        self._writer(frame, dataset, notes).append()
+        with step("data.append"):
+            self._writer(frame, dataset, notes).append()
         return added_records(self.settings.s3, self.content(dataset))
 
     def overwrite(self, frame: DataFrame, dataset: str, where: Column, notes: dict[str, str]) -> int:
         """Replace the rows that `where` selects, in one commit. Returns: as `append`."""
-        self._writer(frame, dataset, notes).overwrite(where)
+        with step("data.overwrite"):
+            self._writer(frame, dataset, notes).overwrite(where)
         return added_records(self.settings.s3, self.content(dataset))
 
     def merge(self, source: str, dataset: str, key: Sequence[str], clauses: str, notes: dict[str, str]) -> tuple[int, int]:
@@ -62,7 +65,7 @@ class Branch:
         """
         before, s3 = self.content(dataset), self.settings.s3
         on = " AND ".join(f"t.`{name}` = s.`{name}`" for name in key)
-        with self._noting(notes):
+        with self._noting(notes), step("data.merge"):
             self.spark.sql(
                 f"MERGE INTO {self.catalog}.{dataset} t USING (SELECT * FROM {self.catalog}.{source}) s ON {on} {clauses}"
             )
@@ -96,7 +99,8 @@ class Branch:
             properties = ", ".join(f"'{key}' = '{value}'" for key, value in contract_properties(contract).items())
             todo.append(f"ALTER TABLE {name} SET TBLPROPERTIES ({properties})")
         for statement in todo:
-            self.spark.sql(statement)
+            with step("data.evolve"):
+                self.spark.sql(statement)
         return found
 
     def rewrite_files(self, dataset: str, where: str, *, deleted: bool = False) -> int:
@@ -109,10 +113,11 @@ class Branch:
         """
         selected = ", where => '{}'".format(where.replace("'", "\\'")) if where else ""
         more = ", 'delete-file-threshold', '1'" if deleted else ""
-        row = self.spark.sql(
-            f"CALL {self.catalog}.system.rewrite_data_files(table => '{dataset}', "
-            f"options => map('min-input-files', '2'{more}){selected})"
-        ).first()
+        with step("data.compact"):
+            row = self.spark.sql(
+                f"CALL {self.catalog}.system.rewrite_data_files(table => '{dataset}', "
+                f"options => map('min-input-files', '2'{more}){selected})"
+            ).first()
         return int(row["rewritten_data_files_count"]) if row else 0
 
     def _writer(self, frame: DataFrame, dataset: str, notes: dict[str, str]) -> Any:

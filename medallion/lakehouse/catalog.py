@@ -13,7 +13,7 @@ from medallion.lakehouse import table
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import merge
 from medallion.lakehouse.nessie import MAIN, CommitConflict, Content, Nessie
-from medallion.lakehouse.run import close_unchanged, fail, open_run, put_on_branch
+from medallion.lakehouse.run import close_unchanged, fail, open_run, put_on_branch, remove_branch
 from medallion.settings import Settings
 
 
@@ -50,10 +50,10 @@ def ensure_tables(settings: Settings, nessie: Nessie, journal: Journal, contract
             run.save(journal, "validated")
             merge(nessie, journal, run, judged, f"create {len(new)} tables", {"medallion.kind": "init"})
             journal.release(run.id)
-            nessie.delete_branch(run.branch)
+            remove_branch(nessie, journal, run.id, run.branch)
         except CommitConflict as error:
             fail(journal, run, str(error), "conflicted")
-            nessie.delete_branch(run.branch)
+            remove_branch(nessie, journal, run.id, run.branch)
             continue
         except BaseException as error:
             if run.state not in ("merging", "merged"):

@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from medallion import settings as settings_module
 from medallion.errors import ServiceUnavailable, UsageError
+from medallion.lakehouse import steps
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +108,14 @@ class Journal:
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
     def open(self, run_id: str, kind: str, logical_date: date | None, branch: str, h0: str, retry_of: str | None) -> None:
-        """Write a run down, state `open`, and hold its lock."""
-        self._do(
-            "INSERT INTO ops.runs (run_id, kind, logical_date, branch, h0, retry_of, state) "
-            "VALUES (%s, %s, %s, %s, %s, %s, 'open')",
-            (run_id, kind, logical_date, branch, h0, retry_of),
-        )
+        """Hold a run's lock, and write the run down, state `open`: whoever finds it there knows that it is alive."""
         self.hold(run_id)
+        with steps.step("journal.open"):
+            self._do(
+                "INSERT INTO ops.runs (run_id, kind, logical_date, branch, h0, retry_of, state) "
+                "VALUES (%s, %s, %s, %s, %s, %s, 'open')",
+                (run_id, kind, logical_date, branch, h0, retry_of),
+            )
 
     def update(self, run_id: str, **columns: Any) -> None:
         """Change columns of a run (`state`, `judged_hash`, `merged_hash`, `error`, `story`)."""
@@ -121,10 +123,11 @@ class Journal:
         sets = ", ".join(f"{column} = %({column})s" for column in values)
         if columns.get("state") in ENDED:
             sets += ", ended_at = coalesce(ended_at, clock_timestamp())"
-        self._do(
-            f"UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s",
-            values | {"run_id": run_id},
-        )
+        with steps.step("journal.state"):
+            self._do(
+                f"UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s",
+                values | {"run_id": run_id},
+            )
 
     def run(self, run_id: str) -> dict[str, Any]:
         """One run's row. A unique beginning of the id will do. Raises: UsageError if there is none."""
@@ -153,12 +156,14 @@ class Journal:
             {"states": list(states or ()), "limit": limit},
         )
 
-    def ended_before(self, days: int, states: tuple[str, ...]) -> list[dict[str, Any]]:
-        """`run_id`, `branch` and `state` of the runs in these states that ended more than so many days ago."""
+    def leaving(self, run_ids: list[str], days: int) -> list[dict[str, Any]]:
+        """`run_id`, `branch` and `state` of those of these runs whose branch nobody needs: what it held is on main, or there
+        was nothing; or the run failed or lost a conflict, and ended more than so many days ago."""
         return self._all(
-            "SELECT run_id, branch, state FROM ops.runs WHERE state = ANY(%s) "
-            "AND coalesce(ended_at, changed_at) < clock_timestamp() - make_interval(days => %s)",
-            (list(states), days),
+            "SELECT run_id, branch, state FROM ops.runs WHERE run_id = ANY(%s) AND "
+            "(state IN ('merged', 'published', 'unchanged') OR state IN ('failed', 'conflicted') "
+            "AND coalesce(ended_at, changed_at) < clock_timestamp() - make_interval(days => %s))",
+            (run_ids, days),
         )
 
     def merged(self, logical_date: date) -> bool:
@@ -187,7 +192,8 @@ class Journal:
         )[0]["step_id"]
         found: dict[str, Any] = {}
         try:
-            yield found
+            with steps.step(name):
+                yield found
         except BaseException as error:
             try:
                 self._end(step_id, f"{type(error).__name__}: {error}"[:2000], found)

@@ -18,6 +18,7 @@ from medallion.errors import ServiceUnavailable, UsageError
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import MAIN, Content, Nessie, Operation, OutcomeUnknown, Reference, commit_body
 from medallion.lakehouse.sandbox import refuse_to_merge
+from medallion.lakehouse.steps import step
 
 PREFIX = "run/"
 LIVE = ("open", "written", "validated", "merging")
@@ -150,7 +151,8 @@ def put_on_branch(nessie: Nessie, run: Run, tables: dict[str, Content], message:
         for space in sorted(spaces, key=lambda s: (s.count("."), s))
     ] + [Operation("PUT", dataset, content) for dataset, content in sorted(tables.items())]
     try:
-        return Reference(branch.name, nessie.commit(branch, commit_body(operations, message, {})))
+        with step("branch.commit"):
+            return Reference(branch.name, nessie.commit(branch, commit_body(operations, message, {})))
     except OutcomeUnknown as error:
         now = nessie.reference(branch.name)
         if now == branch:
@@ -178,7 +180,12 @@ def fail(journal: Journal, run: Run, error: str, state: str = "failed") -> None:
 
 def close_unchanged(nessie: Nessie, journal: Journal, run: Run) -> None:
     """End a run that had nothing to write, and remove its branch."""
-    with journal.step(run.id, "run.branch.remove", branch=run.branch):
-        nessie.delete_branch(run.branch)
+    remove_branch(nessie, journal, run.id, run.branch)
     run.save(journal, "unchanged")
     journal.release(run.id)
+
+
+def remove_branch(nessie: Nessie, journal: Journal, run_id: str, branch: str) -> None:
+    """Remove the branch of a run, which need not be there any more. Raises: ServiceUnavailable."""
+    with journal.step(run_id, "run.branch.remove", branch=branch):
+        nessie.delete_branch(branch)

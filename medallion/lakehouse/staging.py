@@ -33,6 +33,7 @@ from medallion.errors import MedallionError, ServiceUnavailable
 from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.nessie import Content, Operation, OutcomeUnknown, commit_body
 from medallion.lakehouse.replay import Changes, Write, replay
+from medallion.lakehouse.steps import step
 from medallion.lakehouse.table import create, iceberg_type, open_static, reaching
 from medallion.settings import S3
 
@@ -176,7 +177,8 @@ class Staging:
         nessie = self.branch.nessie
         onto = nessie.reference(self.branch.name)
         try:
-            nessie.commit(onto, commit_body(operations, message, {}))
+            with step("data.staged"):
+                nessie.commit(onto, commit_body(operations, message, {}))
         except OutcomeUnknown as error:
             if nessie.reference(self.branch.name) == onto:  # nobody else writes there
                 raise ServiceUnavailable(f"{self.contract.dataset}: {error}", hint="run it again") from error

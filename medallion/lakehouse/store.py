@@ -16,6 +16,7 @@ from minio.error import InvalidResponseError, S3Error
 
 from medallion import settings as settings_module
 from medallion.errors import InputError, ServiceUnavailable
+from medallion.lakehouse.steps import step
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Store:
     def put(self, uri: str, data: bytes, content_type: str) -> str:
         """Write an object. Returns: the SHA-256 of its bytes."""
         bucket, key, _ = split(uri)
-        with self._answering(uri):
+        with self._answering(uri), step("object.put"):
             self.client.put_object(bucket, key, io.BytesIO(data), len(data), content_type=content_type)
         return hashlib.sha256(data).hexdigest()
 

@@ -46,6 +46,7 @@ from medallion import settings as settings_module
 from medallion.contract import Contract, PartitionBy
 from medallion.errors import ContractError, ServiceUnavailable
 from medallion.lakehouse.nessie import Content
+from medallion.lakehouse.steps import step
 
 QUARANTINE_SCHEMA = {
     "_run_id": "string",
@@ -147,7 +148,7 @@ def create(settings: settings_module.S3, contract: Contract, *, quarantine: bool
     # pyiceberg leaves out that there is no snapshot; Nessie's REST endpoint cannot read a file that does not say so
     written = json.loads(metadata.model_dump_json(exclude_none=True)) | {"current-snapshot-id": -1}
     path = f"{location}/metadata/00000-{uuid.uuid4()}.metadata.json"
-    with reaching(settings, path), file_io(settings).new_output(path).create() as file:
+    with step("table.create"), reaching(settings, path), file_io(settings).new_output(path).create() as file:
         file.write(json.dumps(written).encode())
     return {
         "type": "ICEBERG_TABLE", "metadataLocation": path, "snapshotId": -1,

@@ -18,7 +18,7 @@ from medallion.lake import Lake
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.history import total_records
 from medallion.lakehouse.nessie import CommitConflict
-from medallion.lakehouse.run import Run, fail, open_run
+from medallion.lakehouse.run import Run, fail, open_run, remove_branch
 from medallion.marts import dbt, targets
 from medallion.marts.dbt import Built
 from medallion.pipeline import judge_and_merge
@@ -58,7 +58,7 @@ def build(lake: Lake, report: Report = lambda line: None) -> MartsMerge:
         except CommitConflict as conflict:
             report(f"run {run.id}: conflict on {', '.join(conflict.keys)}; building the marts again")
             fail(lake.journal, run, str(conflict), "conflicted")
-            lake.nessie.delete_branch(run.branch)
+            remove_branch(lake.nessie, lake.journal, run.id, run.branch)
             previous = run.id
             continue
         except BaseException as error:

@@ -63,8 +63,7 @@ def describe(
             if work is _relate and not told.references:
                 continue
             try:
-                with steps("describe" if work is _describe else "relate", dataset=dataset):
-                    work(target, dataset, told)
+                work(target, dataset, told, steps)
                 attempts.described[dataset] = marks[dataset]
             except (MedallionError, Outrun) as error:
                 marks[dataset] = ""
@@ -75,12 +74,14 @@ def describe(
     return marks
 
 
-def _describe(target: Target, dataset: str, told: Description) -> None:
-    target.describe(dataset, told)
+def _describe(target: Target, dataset: str, told: Description, steps: Steps) -> None:
+    with steps("describe", dataset=dataset):
+        target.describe(dataset, told)
 
 
-def _relate(target: Target, dataset: str, told: Description) -> None:
-    target.relate(dataset, told)
+def _relate(target: Target, dataset: str, told: Description, steps: Steps) -> None:
+    with steps("relate", dataset=dataset):
+        target.relate(dataset, told)
 
 
 def _of_the_lake(s3: S3, todo: Plan, contracts: Mapping[str, Contract], dataset: str) -> Description:

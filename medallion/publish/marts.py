@@ -125,7 +125,7 @@ def _attempt(settings: Settings, build: Build, report: Report, steps: Steps, att
                 result = _result("already", entry)
             else:
                 for mart, columns in marts.items():
-                    _fit(target, mart, columns)
+                    _fit(target, mart, columns, steps)
                 for name in target.end_abandoned():
                     report(f"ended the transaction that '{name}' had left open")
                 result = _result("published", _replace(target, head, entry, schema, marts, states, steps, attempts))
@@ -146,13 +146,14 @@ def _state(target: Target, mart: str, schema: str, columns: Sequence[Column], ha
     return MartState(found.rows, found.checksum, hash_, {column.name: column.type for column in columns})
 
 
-def _fit(target: Target, mart: str, columns: Sequence[Column]) -> None:
+def _fit(target: Target, mart: str, columns: Sequence[Column], steps: Steps) -> None:
     """Create a mart's table, or the columns that it lacks. Raises: UsageError for what would break consumers."""
     name = dataset(mart)
     target.check(name, columns)
     there = target.columns(name)
     if there is None:
-        target.create(name, columns)
+        with steps("create", dataset=name):
+            target.create(name, columns)
         return
     wanted = {column.name.lower(): column for column in columns}
     for column, type_ in there.items():
@@ -168,7 +169,8 @@ def _fit(target: Target, mart: str, columns: Sequence[Column]) -> None:
             dataset=name,
         )
     if new := [column for name_, column in wanted.items() if name_ not in there]:
-        target.add(name, new)
+        with steps("add_columns", dataset=name, columns=[column.name for column in new]):
+            target.add(name, new)
 
 
 def _replace(
@@ -214,7 +216,8 @@ def _replace(
         with steps("commit", sequence=entry.sequence, publication_id=attempts.publication_id):
             target.commit()
     except (Outrun, MedallionError):
-        target.rollback()
+        with steps("rollback"):
+            target.rollback()
         raise
     return entry
 

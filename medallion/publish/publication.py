@@ -182,7 +182,8 @@ def _attempt(
                 d: fit(settings.s3, target, contracts[d], contracts, todo.contents[d], bases.get(d), allow_breaking)
                 for d in todo.changed
             }
-            target.prepare()
+            with steps("prepare"):
+                target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
             known = entry.tables if entry else {}
             marks = describe(settings.s3, target, todo, contracts, fits, known, report, steps, attempts)
@@ -264,7 +265,8 @@ def _replace(
         with steps("commit", sequence=entry.sequence, publication_id=attempts.publication_id):
             target.commit()
     except (Outrun, MedallionError):
-        target.rollback()
+        with steps("rollback"):
+            target.rollback()
         raise
     return entry
 

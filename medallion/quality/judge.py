@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract
 from medallion.lakehouse.staging import Staging
+from medallion.lakehouse.steps import step
 from medallion.quality.quarantine import explain, rows_to_keep
 from medallion.quality.rules import naming_the_rule, passes
 from medallion.quality.staged import examples_of_warnings, judge_staged
@@ -89,7 +90,8 @@ def judge(
     total = counts["judged"]
     judged = Judged(total, added, counts["refused"], counts["warned"])
     if counts["refused"]:
-        kept = quarantine(rows_to_keep(frame.filter(~good), errors, contract, run_id, logical_date))
+        with step("quarantine"):
+            kept = quarantine(rows_to_keep(frame.filter(~good), errors, contract, run_id, logical_date))
         broken, examples = explain(kept, errors, contract, SAMPLES)
         judged.verdicts += [of_rows(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
     else:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from medallion.contract import Contract, Rule
 from medallion.errors import MedallionError
 from medallion.lakehouse.staging import Files, Staging
+from medallion.lakehouse.steps import step
 from medallion.quality import conditions
 from medallion.quality.proofs import for_the_pass, prove
 from medallion.quality.quarantine import explain, rows_to_keep
@@ -82,7 +83,8 @@ def _judge(
     examples: dict[str, tuple[str, ...]] = {}
     if files.broken:
         bad = staging.rows(broken=True).select(*frame.columns)
-        kept = quarantine(rows_to_keep(bad, errors, contract, run_id, logical_date))
+        with step("quarantine"):
+            kept = quarantine(rows_to_keep(bad, errors, contract, run_id, logical_date))
         broken, examples = explain(kept, errors, contract, SAMPLES)
     if staging.table:
         staging.commit(files.good)

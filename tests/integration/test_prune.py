@@ -1,4 +1,4 @@
-"""Branches of failed runs are removed when their time to live has ended; nothing else is, and no file."""
+"""Branches of failed runs are removed when their time to live has ended, those of merged runs at once; nothing else, no file."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_only_expired_branches_of_failed_runs_are_removed_and_no_file(runs: Prot
         return ended(runs, run, state, days_ago)
 
     expired = [left("failed", TTL_DAYS + 0.01), left("conflicted", 400)]
-    kept = [left("failed", TTL_DAYS - 0.01), *[left(state, 400) for state in ("written", "validated", "merged")]]
+    kept = [left("failed", TTL_DAYS - 0.01), *[left(state, 400) for state in ("written", "validated", "merging")]]
     others = ["dev-sandbox/old-model", f"run/{uuid.uuid4()}"]  # no run's
     for name in others:
         runs.nessie.create_branch(name, runs.main())
@@ -67,6 +67,7 @@ def test_only_expired_branches_of_failed_runs_are_removed_and_no_file(runs: Prot
     files = Store(runs.settings.s3).versions(mine.bucket, prefix)
     written = runs.nessie.tables(runs.nessie.reference(expired[0].branch))[mine.dataset]
     assert written != tables[mine.dataset]
+    recovery.prune(runs.nessie, runs.journal, 10_000)  # what other tests merged and left
     before = {reference.name for reference in runs.nessie.references()}
 
     found = recovery.prune(runs.nessie, runs.journal, TTL_DAYS)
@@ -87,3 +88,19 @@ def test_only_expired_branches_of_failed_runs_are_removed_and_no_file(runs: Prot
         runs.nessie.delete_branch(name)
     for run in kept:
         runs.journal.update(run.id, state="failed", error="left by a test")
+
+
+@pytest.mark.parametrize("state", ["merged", "published", "unchanged"])
+def test_the_branch_that_a_run_left_behind_is_removed_at_once(runs: ProtocolRuns, mine: Contract, state: str) -> None:
+    """As of a process that was killed after it had written down that the run is at an end."""
+    run, _ = runs.written({mine: value(2)})
+    ended(runs, run, state, 0)
+    main = runs.main()
+
+    found = [one for one in recovery.prune(runs.nessie, runs.journal, TTL_DAYS) if one.run_id == run.id]
+
+    why = f"it is {state}; its branch {run.branch} was left behind and is removed"
+    assert found == [recovery.Resumed(run.id, state, state, why)]
+    assert runs.nessie.references(run.branch) == []
+    assert (runs.main(), runs.state(run)) == (main, state)
+    assert runs.journal.steps(run.id)[-1]["name"] == "run.branch.remove"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from medallion import recovery
 from medallion.contract import Contract
 from medallion.errors import UsageError
+from medallion.lakehouse import steps
+from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import MAIN, Nessie, Reference
 from medallion.lakehouse.run import Run, join_run, open_run
 from medallion.pipeline import Lake, merge_run
@@ -204,3 +207,23 @@ def test_processes_that_join_a_run_lose_nothing_of_each_other(stack: Settings, r
 
     assert sorted(write["dataset"] for write in runs.journal.run(run.id)["story"]["writes"]) == names
     recovery.abandon(runs.journal, run.id)
+
+
+def test_a_run_that_has_just_been_written_down_is_known_to_be_alive(runs: ProtocolRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process resumes at the very moment at which the run's row is there, and nothing else of it."""
+    found: list[Resumed] = []
+
+    @contextmanager
+    def meanwhile(name: str) -> Iterator[None]:
+        yield
+        if name == "journal.open":
+            with Journal(runs.settings.postgres) as journal:
+                newest = journal.runs(1, states=("open",))[0]["run_id"]
+                found.extend(recovery.resume(runs.nessie, journal, newest))
+
+    monkeypatch.setattr(steps, "around", meanwhile)
+    run = open_run(runs.nessie, runs.journal, "test", None)
+    assert [(one.run_id, one.after, one.why) for one in found] == [(run.id, "open", "a process works on it")]
+    runs.journal.update(run.id, state="failed", error="left by a test")
+    runs.journal.release(run.id)
+    runs.nessie.delete_branch(run.branch)

@@ -1,0 +1,247 @@
+"""A small lake, its journal and its warehouse, in which runs are killed: the protocol is the real one, and no Spark.
+
+What a run would write with Spark, pyiceberg writes (as in `tests.backfills`); everything else is what
+`medallion run --json` and `medallion resume --json` do: `Place.command` calls these commands themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pyarrow as pa
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.table import Table
+from pyiceberg.types import LongType
+
+from medallion import cli, job, pipeline, terminal
+from medallion import settings as settings_module
+from medallion.contract import LAYERS, Column, Contract, Delivery
+from medallion.domain import Domains
+from medallion.errors import ServiceUnavailable
+from medallion.lakehouse.history import DATE_PROPERTY, Delivered, deliveries
+from medallion.lakehouse.nessie import Operation, OutcomeUnknown, commit_body
+from medallion.lakehouse.run import Run
+from medallion.lakehouse.steps import step
+from medallion.lakehouse.table import open_static
+from medallion.layers.bronze import DELIVERY_PROPERTY
+from medallion.pipeline import Lake, Request
+from medallion.settings import Settings
+from tests.lake_tables import gold, write
+
+FIRST = date(2024, 1, 1)
+ROWS_A_DAY = 3
+DELIVERY = Delivery("csv", "none", "", "{year}/{month}/{day}/", "daily", "", "history")
+REFUSED = {
+    "rule": "planted", "severity": "error", "passed": False, "bad": 1, "judged": 3, "tolerance": 0.0,
+    "description": "a planted row", "samples": [], "scope": "delivery", "decided_by": "rows",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command told a person: its exit code, what it printed on standard output, and on standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out) if self.out.strip() else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """One domain with a journal and a warehouse of its own; can be handed to another process.
+
+    `columns` is how many columns the table `totals` has beyond its first ones.
+    """
+
+    settings: Settings
+    domain: str
+    columns: int = 0
+
+    @property
+    def bronze(self) -> Contract:
+        return gold("counts", {"value": "string"}, layer="bronze", domain=self.domain, delivery=DELIVERY)
+
+    @property
+    def totals(self) -> Contract:
+        more = {f"more_{n}": "bigint" for n in range(self.columns)}
+        return gold("totals", {"day": "date", "counted": "bigint", "run": "string"} | more, domain=self.domain)
+
+    @property
+    def latest(self) -> Contract:
+        return gold("latest", {"run": "string", "days": "bigint"}, domain=self.domain)
+
+    @property
+    def domains(self) -> Domains:
+        return Domains({c.dataset: c for c in (self.bronze, self.totals, self.latest)}, {})
+
+    # ── the commands ──────────────────────────────────────────────────────────────────────────
+    def run(self, day: date, *, refused: bool = False, only_bronze: bool = False) -> Told:
+        """`medallion run --date DAY --json`, with publication; of bronze alone without."""
+        options = SimpleNamespace(date=str(day), domain=None, dataset=None, refetch=False, run=None, json=True)
+        layers = ("bronze",) if only_bronze else LAYERS
+        return self.command(lambda: job.run(layers, options, publish=not only_bronze), refused=refused)
+
+    def resume(self) -> Told:
+        """`medallion resume --json`."""
+        return self.command(lambda: cli.resume(None, True))
+
+    def command(self, what: Any, *, refused: bool = False) -> Told:
+        """Run a command in this process as the command line does, in this place."""
+        out, err = io.StringIO(), io.StringIO()
+        with ExitStack() as patched:
+            for module in (settings_module, cli):
+                patched.enter_context(mock.patch.object(module, "load", return_value=self.settings))
+            patched.enter_context(mock.patch.object(pipeline, "Lake", lambda settings: Lake(settings, self.domains)))
+            patched.enter_context(mock.patch.object(pipeline, "_write", _Writer(self, refused)))
+            patched.enter_context(mock.patch.object(terminal.signal, "signal"))
+            patched.enter_context(redirect_stdout(out))
+            patched.enter_context(redirect_stderr(err))
+            code = terminal.guard(what)
+        return Told(code, out.getvalue(), err.getvalue())
+
+
+@dataclass
+class _Writer:
+    """As `pipeline._write`, for one delivery that lies nowhere; gold is made from all that bronze then holds."""
+
+    place: Place
+    refused: bool
+
+    def __call__(self, lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Any) -> None:
+        bronze, s3, day = self.place.bronze, lake.settings.s3, request.logical_date
+        delivered = _delivered(day)
+        run.reads |= set(selected)
+        with_gold = "gold" in request.layers
+        base = run.base[bronze.dataset]
+        new = not any(one.delivery == delivered.delivery for one in deliveries(s3, base))
+        days = {} if base["snapshotId"] in (-1, None) else _days(open_static(s3, base))
+        # gold is up to date if it counts every day that bronze holds, and has all columns
+        if with_gold and not new and days == _counted(s3, run.base[self.place.totals.dataset], self.place.totals):
+            return
+        if new:
+            notes = {DATE_PROPERTY: str(day), DELIVERY_PROPERTY: delivered.delivery}
+            self._one(lake, run, bronze, "data.append", day, lambda table: table.append(_rows(table, delivered, run.id), notes))
+            run.deliveries.append({"dataset": bronze.dataset} | asdict(delivered))
+            days = days | {day: ROWS_A_DAY}
+        elif not with_gold:
+            return
+        if with_gold:
+            more = {f"more_{n}": n for n in range(self.place.columns)}
+            totals = [{"day": each, "counted": n, "run": run.id} | more for each, n in sorted(days.items())]
+            self._quarantine(lake, run, day)
+            self._one(lake, run, self.place.totals, "data.overwrite", day, lambda table: _replace(table, totals))
+            latest = [{"run": run.id, "days": len(days)}]
+            self._one(lake, run, self.place.latest, "data.overwrite", day, lambda table: _replace(table, latest))
+        if self.refused:
+            run.writes[-1]["verdicts"] = [REFUSED]
+
+    def _one(self, lake: Lake, run: Run, contract: Contract, effect: str, day: date, what: Any) -> None:
+        with lake.journal.step(run.id, f"write.{contract.dataset}"):
+            content = _evolved(lake, run, contract, lake.nessie.content(run.branch, contract.dataset))
+            content = content if contract.layer == "bronze" else _emptied(lake.settings.s3, content)
+            with step(effect):
+                _commit(lake, run, contract.dataset, write(lake.settings.s3, content, what))
+        written = {"dataset": contract.dataset, "logical_date": day, "verdicts": [], "quarantined": 0, "warned": 0}
+        run.writes.append(written | {"rows_in": ROWS_A_DAY, "rows_out": ROWS_A_DAY, "seconds": 0.0, "inputs_hash": None})
+        run.save(lake.journal)
+
+    def _quarantine(self, lake: Lake, run: Run, day: date) -> None:
+        name = self.place.totals.quarantine
+        row = {"_run_id": run.id, "_logical_date": day, "rules": ["planted"], "_source_row": 1, "record": "{}"}
+        with step("quarantine"):
+            content = _emptied(lake.settings.s3, lake.nessie.content(run.branch, name))
+            _commit(lake, run, name, write(lake.settings.s3, content, lambda table: _replace(table, [row])))
+
+
+def _commit(lake: Lake, run: Run, dataset: str, content: dict[str, Any]) -> None:
+    onto = lake.nessie.reference(run.branch)
+    try:
+        lake.nessie.commit(onto, commit_body([Operation("PUT", dataset, content)], dataset, {}))
+    except OutcomeUnknown as error:  # Spark's catalog fails then too
+        raise ServiceUnavailable(f"{dataset}: {error}", hint="run it again") from error
+
+
+def _evolved(lake: Lake, run: Run, contract: Contract, content: dict[str, Any]) -> dict[str, Any]:
+    """With the columns that the contract has and the table lacks."""
+    there = open_static(lake.settings.s3, content).schema().column_names
+    lacking: list[Column] = [column for column in contract.columns if column.name not in there]
+    if not lacking or contract.layer != "gold":
+        return content
+
+    def evolve(table: Table) -> None:
+        with table.update_schema() as update:
+            for column in lacking:
+                update.add_column(column.name, LongType())
+
+    with step("data.evolve"):
+        evolved = write(lake.settings.s3, content, evolve)
+        _commit(lake, run, contract.dataset, evolved)
+    return evolved
+
+
+def _emptied(s3: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """A table as it was made, if it has that schema still: rows then go into it at once, and its metadata stay small."""
+    metadata = open_static(s3, content).metadata
+    if not metadata.metadata_log:
+        return content
+    first = metadata.metadata_log[0].metadata_file
+    empty = open_static(s3, content | {"metadataLocation": first}).metadata
+    same = not empty.snapshots and empty.schema() == metadata.schema()
+    return content | {"metadataLocation": first, "snapshotId": -1} if same else content
+
+
+def _days(table: Any) -> dict[date, int]:
+    """How many rows bronze holds of each day."""
+    found: dict[date, int] = {}
+    for each in table.scan(selected_fields=("_logical_date",)).to_arrow()["_logical_date"].to_pylist():
+        found[each] = found.get(each, 0) + 1
+    return found
+
+
+def _counted(s3: Any, content: dict[str, Any], contract: Contract) -> dict[date, int]:
+    if content["snapshotId"] in (-1, None):
+        return {}
+    table = open_static(s3, content)
+    if {column.name for column in contract.columns} - set(table.schema().column_names):
+        return {}
+    return {row["day"]: row["counted"] for row in table.scan().to_arrow().to_pylist()}
+
+
+def _replace(table: Table, rows: list[dict[str, Any]]) -> None:
+    arrow = pa.Table.from_pylist(rows, schema=schema_to_pyarrow(table.schema(), include_field_ids=False))
+    (table.overwrite if table.metadata.snapshots else table.append)(arrow)
+
+
+def _delivered(day: date) -> Delivered:
+    sha256 = hashlib.sha256(str(day).encode()).hexdigest()
+    return Delivered(day, f"{day}-{sha256[:12]}", f"s3://nowhere/{day}.csv?versionId=1", sha256, ROWS_A_DAY)
+
+
+def _rows(table: Table, delivered: Delivered, run_id: str) -> pa.Table:
+    rows = [
+        {
+            "value": f"{delivered.logical_date}/{number}", "_delivery": delivered.delivery,
+            "_logical_date": delivered.logical_date, "_source_uri": delivered.uri, "_source_sha256": delivered.sha256,
+            "_source_row": number, "_ingested_at": datetime.now(UTC), "_run_id": run_id,
+            "_row_hash": hashlib.sha256(f"{delivered.logical_date}/{number}".encode()).hexdigest(),
+        }
+        for number in range(ROWS_A_DAY)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=schema_to_pyarrow(table.schema(), include_field_ids=False))
+
+
+def nth_day(number: int) -> date:
+    """The days that runs of a place are for, in order."""
+    return FIRST + timedelta(days=number)

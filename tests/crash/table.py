@@ -1,0 +1,72 @@
+"""The table of docs/guarantees.md: what was tried, and what came of it. Results are lines of JSON in a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.crash.faults import FAULTS
+
+BEGIN, END = "<!-- crash table: written by make crash -->", "<!-- end of the crash table -->"
+Line = dict[str, Any]
+
+
+def read(path: Path) -> list[Line]:
+    """The results so far; a line that was being written when the process ended is left out."""
+    found = []
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def markdown(results: Iterable[Line], seed: int) -> str:
+    """One row for each step, one column for each fault: how many cases, and how many of them violated something."""
+    results = list(results)
+    steps = sorted({each["step"] for each in results}, key=_order)
+    cases = Counter((each["step"], each["kind"]) for each in results)
+    wrong = Counter((each["step"], each["kind"]) for each in results if each["violations"])
+    outcomes = Counter(each["outcome"] for each in results)
+    lines = [
+        f"{len(results)} cases, seed {seed}, {sum(wrong.values())} violations; "
+        f"{sum(each['warehouse'] == 'snowflake' for each in results)} of them with the emulated Snowflake, the others with "
+        "PostgreSQL as the warehouse.",
+        "",
+        "| what became of the command | cases |",
+        "|---|---:|",
+        *(f"| {outcome} | {count} |" for outcome, count in outcomes.most_common()),
+        "",
+        "| step | " + " | ".join(FAULTS) + " |",
+        "|---|" + "---:|" * len(FAULTS),
+    ]
+    for step in steps:
+        cells = [_cell(cases[step, fault], wrong[step, fault]) for fault in FAULTS]
+        lines.append(f"| `{step}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write(page: Path, table: str) -> None:
+    """Put the table between the page's marks. Raises: ValueError if the marks are not there."""
+    text = page.read_text("utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} lacks the marks {BEGIN} and {END}")
+    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", "utf-8")
+
+
+def _cell(cases: int, wrong: int) -> str:
+    if wrong:
+        return f"**{cases}, {wrong} WRONG**"
+    return str(cases) if cases else "-"
+
+
+def _order(step: str) -> int:
+    from medallion.lakehouse.steps import STEPS
+
+    return list(STEPS).index(step)
