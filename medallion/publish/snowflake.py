@@ -261,14 +261,8 @@ class SnowflakeTarget:
 
     def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
         names = ", ".join(quoted(column.name) for column in columns)
-        self._run(
-            sql.FILL,
-            table=self._table(dataset),
-            names=names,
-            values=names,
-            staged=self._table(built),
-            still=self._still(head),
-        )
+        still = self._still(head)
+        self._run(sql.FILL, table=self._table(dataset), names=names, values=names, staged=self._table(built), still=still)
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         counts = ", ".join(sql.ONE_COUNT.format(table=self._table(dataset)) for dataset in datasets)

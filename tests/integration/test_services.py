@@ -240,16 +240,6 @@ def test_conflicting_transactions_are_told_apart_from_failures(own: Own) -> None
         assert one.execute("SELECT id FROM head").fetchall() == [(12,)]
 
 
-def test_a_temporary_table_may_lie_in_a_schema(own: Own) -> None:
-    with own.warehouse() as session:
-        cursor = session.cursor()
-        cursor.execute("CREATE SCHEMA aside")
-        for create in ("CREATE TEMP TABLE", "create or replace temporary table"):
-            cursor.execute(f"{create} aside.tried AS SELECT 1 AS id")
-            assert cursor.execute("SELECT id FROM aside.tried").fetchall() == [(1,)]
-            cursor.execute("DROP TABLE aside.tried")
-
-
 def test_a_fixed_port_that_is_taken(own: Own) -> None:
     before = own.pids()
     with socket.socket() as other:

@@ -101,3 +101,14 @@ def test_a_key_pair_signs_the_login_and_no_password_is_sent(settings: Settings, 
     fingerprint = base64.b64encode(hashlib.sha256(der).digest()).decode()
     assert claims["sub"] == "ORG-ACCT.MEDALLION"
     assert claims["iss"] == f"ORG-ACCT.MEDALLION.SHA256:{fingerprint}"
+
+
+def test_a_temporary_table_may_lie_in_a_schema(settings: Settings) -> None:
+    """dbt's unit tests make such tables; in DuckDB there are none."""
+    with closing(session(settings)) as opened:
+        opened.execute(f'CREATE SCHEMA "{settings.snowflake.database.upper()}".aside')
+        place = f'"{settings.snowflake.database.upper()}".aside.tried'
+        for create in ("CREATE TEMP TABLE", "create or replace temporary table"):
+            opened.execute(f"{create} {place} AS SELECT 1 AS id")
+            assert [tuple(row) for row in opened.rows(f"SELECT id FROM {place}")] == [(1,)]
+            opened.execute(f"DROP TABLE {place}")

@@ -165,7 +165,7 @@ def test_a_mart_is_a_table_with_a_contract_in_types_that_every_warehouse_has() -
 def test_an_entry_keeps_the_marts_and_one_of_before_there_were_any_is_read() -> None:
     table = TableState("c", 1, 0, "s3://x", 3, "ab", "h")
     mart = MartState(2, "cd", "h", {"n": "bigint"})
-    entry = Entry(2, "p", "h", (), None, {"gold.d.one": table}, ("gold.marts.counts",), {"counts": mart})
+    entry = Entry(2, "p", "h", (), None, {"gold.d.one": table}, ("gold.marts.counts",), marts={"counts": mart})
     assert Entry.read(2, "p", "h", "[]", None, entry.details()) == entry  # type: ignore[arg-type]
     old = '{"tables": {}, "changed": []}'
     assert Entry.read(1, "p", "h", "[]", None, old).marts == {}  # type: ignore[arg-type]
