@@ -166,12 +166,29 @@ def test_a_rule_that_fails_is_named_and_leaves_nothing_aside(desk: Callable[...,
 
 def test_a_key_is_unique_by_plan_or_by_a_look(desk: Callable[..., Desk]) -> None:
     unique = Rule("key_unique", "error", 0, "id is unique", unique=("id",))
-    of = desk(unique)
+    of, without = desk(unique), desk()
     frame = of.frame([row(1), row(2)])
-    assert [v.decided_by for v in of.write(frame).verdicts] == ["aggregate"]
-    grouped = frame.groupBy("id").agg(*[F.min(name).alias(name) for name in COLUMNS if name != "id"])
-    assert [(v.decided_by, v.bad) for v in of.write(grouped.select(*COLUMNS)).verdicts] == [("plan", 0)]
-    assert [v.bad for v in of.write(grouped.select(*COLUMNS).withColumn("id", F.lit(7).cast("bigint"))).verdicts] == [1]
+    grouped = frame.groupBy("id").agg(*[F.min(name).alias(name) for name in COLUMNS if name != "id"]).select(*COLUMNS)
+    for rows, verdict, more in ((frame, ("aggregate", 0), True), (grouped, ("plan", 0), False)):
+        plain = jobs(of, lambda rows=rows: without.write(rows))
+        told: list[Any] = []
+        looked = jobs(of, lambda rows=rows, told=told: told.append(of.write(rows)))
+        assert [(v.decided_by, v.bad) for v in told[0].verdicts] == [verdict]
+        assert (looked > plain) is more, "a look is a job, and a plan that tells needs none"
+    assert [v.bad for v in of.write(grouped.withColumn("id", F.lit(7).cast("bigint"))).verdicts] == [1]
+
+
+def jobs(of: Desk, work: Callable[[], Any]) -> int:
+    """How many of Spark's jobs some work takes."""
+    context = of.spark.sparkContext._jsc.sc()
+
+    def done() -> int:
+        context.listenerBus().waitUntilEmpty()
+        return int(context.statusStore().jobsList(None).length())
+
+    before = done()
+    work()
+    return done() - before
 
 
 # ── as a person would judge, row by row ───────────────────────────────────────────────────────────

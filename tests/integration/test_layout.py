@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyiceberg.expressions import And, EqualTo, GreaterThanOrEqual
 
+from medallion.contract import LAYERS, Layer
 from medallion.lakehouse.history import deliveries
 from medallion.lakehouse.store import Store
 from medallion.lakehouse.table import open_static
@@ -61,11 +62,13 @@ class Shop:
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
 
-    def deliver(self, day: date, amount: int, *, run: bool = True) -> Outcome | None:
+    def deliver(self, day: date, amount: int, *, twice: int = 0, run: bool = True) -> Outcome | None:
         rows = [f"{day.day}{n:02},{customer},{amount},{day}" for n, customer in enumerate(CUSTOMERS)]
+        rows += rows[:twice]
         uri = f"s3://bronze-raw-data/domain=shop/orders/year={day:%Y}/month={day:%m}/day={day:%d}/orders.csv"
         Store(self.lake.settings.s3).put(uri, small_domain.csv(*rows), "text/csv")
-        return execute(self.lake, Request(day, domain="shop"), lambda _: None) if run else None
+        layers: tuple[Layer, ...] = ("bronze",) if twice else LAYERS  # this domain's silver would refuse them
+        return execute(self.lake, Request(day, layers, domain="shop"), lambda _: None) if run else None
 
     def table(self, dataset: str) -> Any:
         return open_static(self.lake.settings.s3, self.lake.nessie.content("main", dataset))
@@ -131,19 +134,20 @@ def test_many_small_files_are_compacted_on_the_run_s_own_branch(shop: Shop) -> N
     of_day = EqualTo("_logical_date", day.isoformat())
     assert shop.opened("bronze.shop.orders", of_day) == 1
     seen, before = [], shop.delivered(of_day)
-    for amount in (6, 7, 8):
-        outcome = shop.deliver(day, amount)
+    for amount, twice in ((6, 2), (7, 0), (8, 0)):
+        outcome = shop.deliver(day, amount, twice=twice)
         assert outcome is not None
         (compacted,) = [w["files_compacted"] for w in outcome.writes if w["dataset"] == "bronze.shop.orders"]
         seen.append((compacted, shop.opened("bronze.shop.orders", of_day)))
         after = shop.delivered(of_day)
         assert [row for row in after if row[0] in {row[0] for row in before}] == before, "rows say of themselves what they said"
-        assert [row[1:] for row in after if row not in before] == [(n + 1, None) for n in range(len(CUSTOMERS))]
+        marks = [None] * len(CUSTOMERS) + ["file"] * twice
+        assert [row[1:] for row in after if row not in before] == list(enumerate(marks, 1))
         before = after
         assert shop.opened("bronze.shop.orders", EqualTo("_logical_date", DAYS[0].isoformat())) == 1
     assert seen == [(0, 2), (3, 1), (0, 2)]
     kept = deliveries(shop.lake.settings.s3, shop.lake.nessie.content("main", "bronze.shop.orders"), logical_date=day)
-    assert [one.rows for one in kept] == [len(CUSTOMERS)] * 4
+    assert [one.rows for one in kept] == [len(CUSTOMERS) + twice for twice in (0, 2, 0, 0)]
     rows = shop.table("bronze.shop.orders").scan(of_day).to_arrow()
     assert sorted(set(rows["amount"].to_pylist())) == ["5", "6", "7", "8"]
     newest = And(of_day, EqualTo("customer", CUSTOMERS[0]))

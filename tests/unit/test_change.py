@@ -114,6 +114,7 @@ def test_the_figures_of_a_write_come_from_one_aggregate(spark: SparkSession, tmp
     figures = change.merged({"rows": 90}, verdicts)
     assert not any("figures" in verdict.as_json() for verdict in verdicts)
     assert (len(reads), figures["rows"], figures["distinct"]["flag"], figures["distinct"]["money"]) == (1, 90, 2, 4)
+    assert {name: figures["distinct"][name] for name in ("text", "day", "wall")} == {"text": 13, "day": 4, "wall": 3}
     assert figures["mean"]["whole"] == pytest.approx((0 - 1 + 5 + 2**31 - 1 - 2**31) / 5)
     assert figures["mean"]["money"] == pytest.approx(99999999.99 / 4)
     assert "number" not in figures["mean"] or math.isnan(figures["mean"]["number"]), "inf and -inf have no mean"
@@ -122,6 +123,7 @@ def test_the_figures_of_a_write_come_from_one_aggregate(spark: SparkSession, tmp
     assert bins["whole"] == {"null": 15, "below 0": 30, "from 0": 30, "from 10": 15}
     assert (bins["number"]["nan"], bins["number"]["null"], bins["number"]["from 0"]) == (10, 10, 40)
     assert sum(1 for name in bins["text"] if name.startswith("#")) == change.HASHED
+    assert bins["text"]["null"] == 6, "an empty text is no null"
 
 
 @pytest.mark.parametrize(
