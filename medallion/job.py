@@ -158,7 +158,7 @@ def publish_gold(
     allow_breaking: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> dict[str, Any]:
-    """Publish, and note which runs the warehouse shows from now on.
+    """Publish, and note which runs the lake's own warehouse shows from now on.
 
     Args:
         domains: whose gold, if not that of the lake's.
@@ -178,7 +178,8 @@ def publish_gold(
         report=report,
         journal=lake.journal,
     )
-    marked = mark_published(lake.nessie, lake.journal, publication.shown)
+    elsewhere = settings is not None and settings.warehouse != lake.settings.warehouse
+    marked = [] if elsewhere else mark_published(lake.nessie, lake.journal, publication.shown)
     return {
         "outcome": publication.outcome,
         "publication_id": publication.publication_id,

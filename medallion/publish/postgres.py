@@ -133,6 +133,7 @@ class PostgresTarget:
     def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
         what = f"column{'s' if len(gone) > 1 else ''} " + ", ".join(f"'{name}'" for name in gone)
         actions = [f"DROP COLUMN {quoted(name)}" for name in gone] + [f"ADD COLUMN {self._columns([column])}" for column in new]
+        schema.release(self._session, dataset)
         schema.alter(self._session, dataset, gone, actions, f"{what} cannot be dropped")
 
     def describe(self, dataset: str, wanted: Description) -> None:
@@ -183,7 +184,9 @@ class PostgresTarget:
         self._session.execute(f"DELETE FROM {table_name(dataset)}{where}")
 
     def _literal(self, column: Column, text: str) -> str:
-        return "CAST('{}' AS {})".format(text.replace("'", "''"), self.type_of(column))
+        number = column.type in ("int", "bigint") or column.type.startswith("decimal")
+        # the end of the last partition may be more than the column's type holds
+        return "CAST('{}' AS {})".format(text.replace("'", "''"), "numeric" if number else self.type_of(column))
 
     def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
         names = ", ".join(quoted(column.name) for column in columns)

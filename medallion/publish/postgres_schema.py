@@ -77,6 +77,12 @@ def relate(session: Session, dataset: str, wanted: Description) -> None:
     _all(session, [f"ALTER TABLE {table} {', '.join(added)}"] if added else [])
 
 
+def release(session: Session, dataset: str) -> None:
+    """Take away the foreign keys of ours that point to a table; `relate` adds them again."""
+    for of, name in session.rows(_POINTING_HERE, [table_name(dataset), OURS]):
+        session.execute(f"ALTER TABLE {of} DROP CONSTRAINT {quoted(name)}")
+
+
 def alter(session: Session, dataset: str, columns: Collection[str], actions: Sequence[str], what: str) -> None:
     """Change columns of a table in one statement.
 

@@ -182,6 +182,8 @@ def _attempt(
                 d: fit(settings.s3, target, contracts[d], contracts, todo.contents[d], bases.get(d), allow_breaking)
                 for d in todo.changed
             }
+            # what is new there is empty in every row: once it is made, nothing tells that it was not always there
+            attempts.whole.update(d for d, each in fits.items() if each.new or each.gone or not each.exists)
             with steps("prepare"):
                 target.prepare()
             staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
@@ -230,7 +232,8 @@ def _replace(
         hash=todo.hash,
         runs=todo.runs,
         published_at=None,
-        tables={d: replace(state, described="" if d in breaking else marks.get(d, "")) for d, state in states.items()},
+        # an exchange takes keys with it, also those of others that point to it
+        tables={d: replace(state, described="" if breaking else marks.get(d, "")) for d, state in states.items()},
         changed=tuple(staged),
         staged_bytes=sum(each.bytes for each in staged.values()),
         reencoded_bytes=sum(each.bytes for each in staged.values() if not each.as_they_are),
@@ -253,7 +256,7 @@ def _replace(
             with steps("delete", dataset=dataset):
                 target.empty(dataset, head, each.parts)
             with steps("insert", dataset=dataset, place=each.place, rows=each.state.rows):
-                _fill(target, dataset, each, head, attempts)
+                _fill(target, dataset, each, head, attempts, bare=bool(marks.get(dataset)))
         counts = target.counts(tuple(staged))
         for dataset, each in staged.items():
             if counts[dataset] != each.state.rows:
@@ -278,12 +281,16 @@ def _exchange(target: Target, breaking: Mapping[str, Fit], report: Report, steps
         report(f"{dataset}: dropped in the warehouse, as allowed: {', '.join(each.gone)}")
 
 
-def _fill(target: Target, dataset: str, staged: Staged, head: Head, attempts: Attempts) -> None:
-    """Insert what was staged. Raises: Outrun if the rows break a promise, which the next attempt does not make."""
+def _fill(target: Target, dataset: str, staged: Staged, head: Head, attempts: Attempts, *, bare: bool) -> None:
+    """Insert what was staged. Raises: Outrun if the rows break a promise, which the next attempt does not make.
+
+    Args:
+        bare: whether this attempt has taken our own constraints away, if an earlier one said that they are in the way.
+    """
     try:
         target.fill(dataset, staged.place, staged.columns, head)
     except Violated as error:
-        if dataset in attempts.bare:
+        if dataset in attempts.bare and bare:
             raise UsageError(
                 f"{dataset}: {error.message}; what the warehouse shows is unchanged",
                 hint="the constraint is not of our making: whoever made it has to drop it, or the gold transform has to keep it",

@@ -180,10 +180,10 @@ class SnowflakeTarget:
     def describe(self, dataset: str, wanted: Description) -> None:
         table = self._table(dataset)
         required = {str(row[0]).lower(): row[3] == "N" for row in self._rows(sql.DESCRIBE_TABLE, table=table)}
+        self._change(schema.requirements(table, wanted, required))  # first: rows may wait for it
         if self._session.dialect.describes:
             self._change(schema.keys(table, dataset, wanted, *self._keys(table)))
             self._change(schema.comments(table, wanted))
-        self._change(schema.requirements(table, wanted, required))
 
     def relate(self, dataset: str, wanted: Description) -> None:
         if wanted.references and self._session.dialect.describes:
@@ -343,4 +343,5 @@ def _word(text: str) -> str:
 
 
 def _literal(column: Column, value: str) -> str:
-    return f"CAST({text(value)} AS {_type(column)})"
+    # the end of the last partition may be more than the column's type holds
+    return f"CAST({text(value)} AS {re.sub(r'NUMBER.[0-9]+', 'NUMBER(38', _type(column))})"

@@ -16,7 +16,7 @@ _ESCAPED = re.compile(r"\\(?:[dDsSwWbBtnrf]|[^A-Za-z0-9])")
 _CLASS = re.compile(r"\[\^?(?:\\(?:[dDsSwWtnrf]|[^A-Za-z0-9])|[^\\\[\]&])+\]")
 _IN_CLASS = re.compile(r"\\.|[^\\]", re.S)
 _PLAIN = re.compile(r"[A-Za-z0-9 _,:;@%=/<>~\"-]+")
-_CONDITION = re.compile(r"(`[^`]+`) RLIKE (?:r'([^']*)'|'((?:[^'\\]|\\.)*)')", re.S)
+_CONDITION = re.compile(r"(`[^`]+`) RLIKE (?:r'([^']*)'|'((?:[^'\\]|\\[\\'])*)')", re.S)
 """A condition as `medallion.odcs.conditions.matches` writes it."""
 
 
@@ -36,7 +36,7 @@ def together(patterns: Sequence[str]) -> str | None:
         parts = _parts(pattern)
         if parts is None:
             return None
-        at_start = parts[:1] == ["^"] and "|" not in parts
+        at_start = parts[:1] == ["^"] and "|" not in parts and parts[1:2] not in (["?"], ["*"], ["{"])
         found.append(("" if at_start else "(?s:.)*?") + f"(?:{''.join(map(_expanded, parts))})")
     return "^" + "".join(f"(?={one})" for one in found)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from pyiceberg.types import DecimalType
+from pyiceberg.types import DecimalType, LongType
 
 from medallion.contract import Column, Contract, Materialisation, Rule
 from medallion.errors import UsageError
@@ -159,6 +161,26 @@ def test_a_reader_delays_a_description_and_not_the_rows(settings: Settings, lake
 
 
 @POSTGRES
+def test_a_reader_who_keeps_our_own_not_null_in_place_is_waited_for(settings: Settings, lake: LakeTables, domain: str) -> None:
+    required = replace(places(domain), columns=tuple(replace(each, required=True) for each in places(domain).columns))
+    lake.commit({required: [{"code": "a", "name": "A"}]})
+    publish(settings, Contracts(required))
+    assert not_null(settings, required) == {"code", "name"}
+    lake.commit({required: [{"code": "b", "name": None}]})
+    lines: list[str] = []
+    with closing(session(settings)) as reader:
+        reader.execute("BEGIN")
+        reader.execute(f"SELECT * FROM {domain}.places")
+        leaves = threading.Timer(5, lambda: reader.execute("ROLLBACK"))
+        leaves.start()
+        publish(settings, Contracts(places(domain)), report=lines.append)
+        leaves.join()
+    assert any("not all of its comments and keys" in line for line in lines)
+    assert rows(settings, required) == [("b", None)]
+    assert not_null(settings, required) == set(), "keys come again with the next version"
+
+
+@POSTGRES
 def test_a_view_upon_a_column_that_is_to_change_is_named(settings: Settings, lake: LakeTables, domain: str) -> None:
     one = gold("one", {"id": "bigint", "worth": "decimal(6,2)"}, domain=domain)
     lake.commit({one: [{"id": 1, "worth": None}]})
@@ -188,6 +210,35 @@ def test_a_view_upon_a_column_that_is_to_change_is_named(settings: Settings, lak
     publish(settings, Contracts(one), allow_breaking=[f"{one.dataset}.worth"])
     assert columns(settings, one) == ["id"]
     assert agreed(settings, Contracts(one))
+
+
+@POSTGRES
+def test_a_key_that_others_point_to_is_exchanged_on_purpose(settings: Settings, lake: LakeTables, domain: str) -> None:
+    told = [places(domain), trips(domain)]
+    lake.commit({told[0]: [{"code": "a", "name": "A"}], told[1]: [{"number": 1, "place": "a"}]})
+    publish(settings, Contracts(*told))
+    assert {kind for _, kind, _ in constraints(settings, domain)} == {"p", "f"}
+
+    def anew(table: Any) -> None:
+        with table.update_schema(allow_incompatible_changes=True) as update:
+            update.delete_column("code")
+        with table.update_schema() as update:
+            update.add_column("code", LongType())
+        table.overwrite(pa.table({"name": ["A"], "code": [1]}))
+
+    changed = Contracts(described("places", {"name": "string", "code": "bigint"}, domain, key=("code",)), told[1])
+    lake.commit({told[0]: anew})
+    publish(settings, changed, allow_breaking=[f"{told[0].dataset}.code"])
+    assert rows(settings, told[0]) == [("A", 1)]
+    assert agreed(settings, changed)
+    lake.commit({told[1]: [{"number": 2, "place": "a"}]})
+    lines: list[str] = []
+    publish(settings, changed, report=lines.append)
+    assert {(table.rpartition(".")[2], kind) for table, kind, _ in constraints(settings, domain)} == {
+        ("trips", "p"),
+        ("places", "p"),
+    }
+    assert any("not all of its comments and keys" in line for line in lines), "a text cannot point to a number"
 
 
 NAMES = (

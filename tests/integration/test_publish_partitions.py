@@ -138,6 +138,7 @@ KINDS: dict[str, tuple[str, PartitionBy, Any, Any]] = {
     "instant": ("timestamp", PartitionBy("instant"), FIRST, SECOND),
     "tens": ("bigint", PartitionBy("tens", "truncate", 10), -1, 0),
     "cents": ("decimal(10,2)", PartitionBy("cents", "truncate", 50), Decimal("0.49"), Decimal("0.50")),
+    "top": ("decimal(3,0)", PartitionBy("top", "truncate", 100), Decimal(950), Decimal(899)),
     "month": ("date", PartitionBy("month", "month"), date(1969, 12, 31), date(1970, 1, 1)),
     "year": ("timestamp_ntz", PartitionBy("year", "year"), datetime(1969, 12, 31, 23, 59, 59), datetime(1970, 1, 1)),
     "day": ("timestamp", PartitionBy("day", "day"), FIRST, SECOND),

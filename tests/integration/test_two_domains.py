@@ -8,6 +8,7 @@ from pathlib import Path
 from medallion import domain, query
 from medallion.domain import Domains
 from medallion.job import publish_gold
+from medallion.marts.targets import settings_of
 from medallion.pipeline import Lake, Request, execute
 from medallion.settings import Settings
 from tests.small_domain import csv
@@ -36,7 +37,10 @@ def test_each_keeps_its_own_customers_in_lake_and_warehouse(settings: Settings, 
                 ("bronze", "care.customers", 1), ("silver", "care.customers", 1), ("gold", "care.daily_totals", 1),
             )
         }  # fmt: skip
-        publish_gold(lake, lambda _: None)
+        elsewhere = publish_gold(lake, lambda _: None, settings=settings_of(settings, "postgres_local"))
+        assert (elsewhere["outcome"], elsewhere["marked"]) == ("published", [])
+        assert str(lake.journal.runs(limit=1)[0]["state"]) == "merged", "the lake's own warehouse does not show it yet"
+        assert outcome.run_id in publish_gold(lake, lambda _: None)["marked"]
 
     both = """SELECT r.customer, c.customer AS other FROM silver.retail.customers r
         LEFT JOIN silver.care.customers c USING (order_id) ORDER BY 1"""

@@ -84,6 +84,7 @@ def test_the_same_texts_are_found(java: Any, patterns: list[str], texts: list[st
         (r"[a-c-e\d]", r"[abc\-e\d]"),
         ("[ -~]", "[ -~]"),
         ("[+--]", "[+--]"),
+        ("^?[a-c]", "^?[abc]"),
     ],
 )
 def test_ranges_of_letters_and_digits_are_spelt_out(pattern: str, quicker: str) -> None:
