@@ -9,6 +9,7 @@ from contextlib import closing, nullcontext
 from multiprocessing.connection import Connection
 from typing import Any
 
+import httpx
 import pytest
 
 from medallion.errors import ServiceUnavailable
@@ -213,7 +214,9 @@ def _next(settings: Settings) -> Any:
 def end_session(settings: Settings, target: Target) -> None:
     """As the server's administrator does."""
     if isinstance(target, SnowflakeTarget):
-        target._session._connection.rest.delete_session()
+        rest = target._session._connection.rest
+        told = {"Authorization": f'Snowflake Token="{rest.token}"'}
+        assert httpx.post(f"{rest.server_url}/session?delete=true", headers=told, json={}).is_success
         return
     ours = "application_name LIKE 'medallion publish%' AND datname = current_database() AND pid <> pg_backend_pid()"
     select(settings, f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {ours}")

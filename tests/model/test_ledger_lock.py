@@ -104,7 +104,7 @@ def test_a_doubled_publication_is_found_where_the_lock_is_left_out(
     lake.commit({one: version(1)})
     publication.publish(settings, contracts)
     at = lake.commit({one: version(2)})
-    monkeypatch.setattr(publication, "connect", lambda settings: target(settings.warehouse_postgres))
+    monkeypatch.setattr(publication, "connect", lambda settings, work="": target(settings.warehouse_postgres))
 
     outcomes = two_at_once(settings, contracts, monkeypatch)
 
