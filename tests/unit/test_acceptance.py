@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ def collected() -> tuple[set[str], str]:
     account = {"SNOWFLAKE_ACCOUNT": "org-acct", "SNOWFLAKE_USER": "me", "SNOWFLAKE_PASSWORD": SECRET}
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        f"{sys.executable} {command}", shell=True, cwd=ROOT, capture_output=True, text=True, env=plain | account, check=False
+        f"{shlex.quote(sys.executable)} {command}", shell=True, cwd=ROOT, capture_output=True, text=True, env=plain | account, check=False
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return {line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line}, done.stdout + done.stderr
