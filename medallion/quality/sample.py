@@ -20,6 +20,8 @@ from medallion.quality.rules import bare, passes
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+FIRST_ROWS = 5_000
+"""Where 1 row in 1,000 is broken, so many rows show it 99 times in 100."""
 ROWS = 30_000
 """Of rules that 1 row in 10,000 breaks, so many rows show 95 in 100."""
 _NARROW = re.compile(
@@ -37,7 +39,9 @@ class Sample:
 
 
 def look(frame: DataFrame, rules: Sequence[Rule], contract: Contract) -> Sample | None:
-    """Judge a frame's first ROWS rows by rules on rows: one job, over its first partition where that has enough.
+    """Judge a frame's first FIRST_ROWS rows by rules on rows, all at once; and if some are broken its first ROWS rows by each.
+
+    One job or two, over the first partition where that has enough rows.
 
     Returns: None where the plan is too wide for it, or there is nothing to decide.
     """
@@ -49,10 +53,12 @@ def look(frame: DataFrame, rules: Sequence[Rule], contract: Contract) -> Sample 
     columns = sorted(name for name in asked if types[name] == "string")
     if not rules or not _narrow(frame._jdf.queryExecution().executedPlan()):
         return None
-    broken = f.concat(*[f.when(passes([rule]), "").otherwise(f"{i} ") for i, rule in enumerate(rules)])
-    rows = frame.select(broken, *[f.xxhash64(f.col(f"`{name}`")) for name in columns]).take(ROWS)
-    numbers = {int(number) for row in rows if row[0] for number in row[0].split()}
+    rows = frame.select(passes(rules), *[f.xxhash64(f.col(f"`{name}`")) for name in columns]).take(FIRST_ROWS)
     varied = {name for i, name in enumerate(columns, 1) if len({row[i] for row in rows}) > min(FEW, len(rows) // 2)}
+    numbers: set[int] = set()
+    if not all(row[0] for row in rows):
+        broken = f.concat(*[f.when(passes([rule]), "").otherwise(f"{i} ") for i, rule in enumerate(rules)])
+        numbers = {int(number) for row in frame.select(broken).take(ROWS) for number in row[0].split()}
     return Sample(frozenset(rules[number].name for number in numbers), frozenset(varied))
 
 

@@ -110,7 +110,8 @@ def test_a_first_write_is_told_by_its_first_rows_what_it_is_like(
     rows = [row(1), row(2), row(3, amount=None), row(4, "abc"), row(5, "abc", None)]
     for looked_at, way in ((5, {"given": "pass", "known": "pass"}), (3, {"given": "pass", "known": "aggregate"}),
                            (2, {"given": "aggregate", "known": "aggregate"})):  # fmt: skip
-        monkeypatch.setattr("medallion.quality.sample.ROWS", looked_at)
+        for name in ("FIRST_ROWS", "ROWS"):
+            monkeypatch.setattr(f"medallion.quality.sample.{name}", looked_at)
         of = desk(GIVEN, KNOWN)
         judged = of.write(rows)
         assert {v.rule: v.decided_by for v in judged.verdicts} == way

@@ -22,9 +22,8 @@ def collected() -> tuple[set[str], str]:
     command = line.partition("&& python ")[2].replace("$(ARGS)", "-q --co")
     account = {"SNOWFLAKE_ACCOUNT": "org-acct", "SNOWFLAKE_USER": "me", "SNOWFLAKE_PASSWORD": SECRET}
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    done = subprocess.run(
-        f"{shlex.quote(sys.executable)} {command}", shell=True, cwd=ROOT, capture_output=True, text=True, env=plain | account, check=False
-    )
+    command = f"{shlex.quote(sys.executable)} {command}"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, env=plain | account, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return {line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line}, done.stdout + done.stderr
 
