@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from medallion.commands.options import Json
 from medallion.errors import MedallionError, UsageError
-from medallion.settings import MartTarget, load
+from medallion.settings import load
 from medallion.terminal import show_json, show_table
 
 app = typer.Typer(name="marts", invoke_without_command=True, help="Build, test and publish the dbt marts; see docs/marts.md.")
@@ -69,8 +69,9 @@ def docs() -> None:
 
 def _compare(one: str, other: str, as_json: bool) -> None:
     from medallion.marts.compare import compare
+    from medallion.marts.targets import named
 
-    rows = [each.as_row() for each in compare(load(), _target(one), _target(other))]
+    rows = [each.as_row() for each in compare(load(), named(one), named(other))]
     if as_json:
         show_json(rows)
     else:
@@ -84,10 +85,3 @@ def _compare(one: str, other: str, as_json: bool) -> None:
             f"the marts of {one} and {other} differ in {', '.join(differing)}",
             hint="run `medallion marts` for both targets at the same main; the hashes say what each was built from",
         )
-
-
-def _target(name: str) -> MartTarget:
-    for known in get_args(MartTarget):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"there is no target '{name}'", hint=f"known: {', '.join(get_args(MartTarget))}")

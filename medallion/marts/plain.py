@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from typing import NoReturn, get_args
+from typing import NoReturn
 
-from medallion.errors import MedallionError, UsageError
+from medallion.errors import MedallionError
 from medallion.marts import dbt, targets
 from medallion.publish.marts import SCHEMA
 from medallion.settings import MartTarget, Settings, load
@@ -38,10 +38,7 @@ def chosen(settings: Settings, arguments: Sequence[str]) -> MartTarget:
     name: str = settings.marts.target
     for before, word in zip(("", *arguments), arguments, strict=False):
         name = word if before in ("--target", "-t") else word.removeprefix("--target=") if word.startswith("--target=") else name
-    for known in get_args(MartTarget):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    raise UsageError(f"there is no target '{name}'", hint=f"known: {', '.join(get_args(MartTarget))}")
+    return targets.named(name)
 
 
 def command(settings: Settings, target: MartTarget, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from medallion.errors import SettingsError
+from typing import get_args
+
+from medallion.errors import SettingsError, UsageError
 from medallion.settings import MartTarget, Settings
 
 _PROD = "snowflake_prod"
+
+
+def named(name: str) -> MartTarget:
+    """The target of a name. Raises: UsageError for one that does not exist."""
+    for known in get_args(MartTarget):
+        if name == known:
+            return known  # type: ignore[no-any-return]  # `get_args` says nothing of what it gives
+    raise UsageError(f"there is no target '{name}'", hint=f"known: {', '.join(get_args(MartTarget))}")
 
 
 def settings_of(settings: Settings, target: MartTarget) -> Settings:

@@ -107,7 +107,7 @@ class Stores:
             host=part.host, port=part.port, user=part.user, password=part.password.get_secret_value(),
             dbname=part.database, autocommit=True, row_factory=dict_row,
         ) as connection:  # fmt: skip
-            return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql).fetchall()  # type: ignore[arg-type]  # it asks for literals
 
     def runs(self) -> list[Row]:
         """The journal's runs, with `gated`: whether the gate let them pass. None, if it has no table yet."""

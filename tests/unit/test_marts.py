@@ -153,10 +153,10 @@ def test_a_mart_is_a_table_with_a_contract_in_types_that_every_warehouse_has() -
     [mart] = dbt._marts(manifest)
     assert (mart.name, [column.type for column in mart.columns]) == ("counts", ["bigint", "decimal(18,6)"])
     assert mart.reads == {"gold.d.one"}, "also through a model that is no table"
-    node["columns"]["share"]["data_type"] = "float"  # type: ignore[index]
+    node["columns"]["share"]["data_type"] = "float"  # type: ignore[index]  # the texts in it are no mappings
     with pytest.raises(UsageError, match="column 'share' is declared as float, which is not the same in every warehouse"):
         dbt._marts(manifest)
-    node["config"]["contract"]["enforced"] = False  # type: ignore[index]
+    node["config"]["contract"]["enforced"] = False  # type: ignore[index]  # the texts in it are no mappings
     with pytest.raises(UsageError, match="model counts is a table without an enforced contract"):
         dbt._marts(manifest)
 
@@ -166,6 +166,6 @@ def test_an_entry_keeps_the_marts_and_one_of_before_there_were_any_is_read() -> 
     table = TableState("c", 1, 0, "s3://x", 3, "ab", "h")
     mart = MartState(2, "cd", "h", {"n": "bigint"})
     entry = Entry(2, "p", "h", (), None, {"gold.d.one": table}, ("gold.marts.counts",), marts={"counts": mart})
-    assert Entry.read(2, "p", "h", "[]", None, entry.details()) == entry  # type: ignore[arg-type]
+    assert Entry.read(2, "p", "h", "[]", None, entry.details()) == entry  # type: ignore[arg-type]  # nobody asks when
     old = '{"tables": {}, "changed": []}'
-    assert Entry.read(1, "p", "h", "[]", None, old).marts == {}  # type: ignore[arg-type]
+    assert Entry.read(1, "p", "h", "[]", None, old).marts == {}  # type: ignore[arg-type]  # nobody asks when
