@@ -9,12 +9,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medallion.errors import ServiceUnavailable
 from medallion.lakehouse.branch import FEW_ROWS
+from medallion.lakehouse.tuning import INTERPRETED, tuned
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,13 +56,7 @@ _REFUSED = {
     "Status Code: 403": ("the object store", _KEYS),
 }
 """Java classes (and texts of the object store) that mean that a server refuses us -> which, and what to do."""
-SMALL = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.adaptive.enabled": "false",
-    FEW_ROWS: "true",
-}
-"""For a few rows, generating and compiling code takes longer than running without it."""
+SMALL = INTERPRETED | {"spark.sql.adaptive.enabled": "false", FEW_ROWS: "true"}
 _QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 """The quick compiler alone; by itself it would have room for 48 MB of code, and stop when a long session has filled it."""
 _LOG_LEVEL = "ERROR"
@@ -135,29 +130,8 @@ def sized(spark: SparkSession, settings: Settings, rows: int) -> Iterator[None]:
     if rows > settings.spark.small_rows:
         yield
         return
-    before = {key: spark.conf.get(key, None) for key in SMALL}
-    for key, value in SMALL.items():
-        spark.conf.set(key, value)
-
-    def put_back() -> None:
-        for key, old in before.items():
-            if old is None:
-                spark.conf.unset(key)
-            else:
-                spark.conf.set(key, old)
-
-    try:
+    with tuned(spark, SMALL):
         yield
-    except KeyboardInterrupt:
-        # it may have come in the middle of an answer of the JVM, which then understands nothing more: what is told
-        # is that we were interrupted
-        with suppress(Exception):
-            put_back()
-        raise
-    except BaseException:
-        put_back()
-        raise
-    put_back()
 
 
 @contextmanager

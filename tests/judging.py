@@ -66,6 +66,10 @@ class Desk:
 
     def frame(self, rows: Sequence[Values], day: date | None = DAY) -> DataFrame:
         """Rows (without their day) as a frame."""
+        return self.spark.createDataFrame(self.arrow(rows, day))
+
+    def arrow(self, rows: Sequence[Values], day: date | None = DAY) -> pa.Table:
+        """The same in memory."""
         types = [
             pa.int64(),
             pa.string(),
@@ -77,7 +81,7 @@ class Desk:
             pa.date32(),
         ]
         columns = list(zip(*[(*r, day) for r in rows], strict=True))
-        return self.spark.createDataFrame(pa.table({n: pa.array(c, t) for n, c, t in zip(COLUMNS, columns, types, strict=True)}))
+        return pa.table({n: pa.array(c, t) for n, c, t in zip(COLUMNS, columns, types, strict=True)})
 
     def write(self, rows: Sequence[Values] | DataFrame, day: date = DAY, *, staged: bool = True) -> Judged:
         from pyspark.sql import functions as f

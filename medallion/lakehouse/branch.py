@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract
@@ -13,6 +12,7 @@ from medallion.lakehouse.nessie import Content, Nessie
 from medallion.lakehouse.schema import Difference
 from medallion.lakehouse.steps import step
 from medallion.lakehouse.table import contract_properties, layout_changes, open_static
+from medallion.lakehouse.tuning import tuned
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ class Branch:
         """
         before, s3 = self.content(dataset), self.settings.s3
         on = " AND ".join(f"t.`{name}` = s.`{name}`" for name in key)
-        with self._noting(notes), step("data.merge"):
+        # SQL has no words for what a snapshot's summary shall keep
+        notes = {f"spark.sql.iceberg.snapshot-property.{key}": value for key, value in notes.items()}
+        with tuned(self.spark, notes), step("data.merge"):
             self.spark.sql(
                 f"MERGE INTO {self.catalog}.{dataset} t USING (SELECT * FROM {self.catalog}.{source}) s ON {on} {clauses}"
             )
@@ -73,18 +75,6 @@ class Branch:
         if after == before:
             return self.append(self.read(dataset).limit(0), dataset, notes), 0
         return added_records(s3, after), deleted_in_place(s3, after) - deleted_in_place(s3, before)
-
-    @contextmanager
-    def _noting(self, notes: dict[str, str]) -> Iterator[None]:
-        """Have a statement's snapshot keep `notes` in its summary: SQL has no words for it."""
-        options = {f"spark.sql.iceberg.snapshot-property.{key}": value for key, value in notes.items()}
-        for option, value in options.items():
-            self.spark.conf.set(option, value)
-        try:
-            yield
-        finally:
-            for option in options:
-                self.spark.conf.unset(option)
 
     def evolve(self, contract: Contract) -> list[Difference]:
         """Add the columns that the contract has and the table lacks, widen types that it widened, and lay the

@@ -31,6 +31,7 @@ from medallion.contract import Column as Described
 from medallion.contract import Contract, Layout
 from medallion.errors import MedallionError, ServiceUnavailable
 from medallion.lakehouse.branch import Branch
+from medallion.lakehouse.counted import Counted
 from medallion.lakehouse.nessie import Content, Operation, OutcomeUnknown, commit_body
 from medallion.lakehouse.replay import Changes, Write, replay
 from medallion.lakehouse.steps import step
@@ -106,16 +107,29 @@ class Staging:
         """
         columns = list(self.contract.schema())
         if broken is None:
-            if self.appends:
-                self.branch.append(frame.select(*columns), self.contract.dataset, self.notes)
-            else:
-                self.branch.overwrite(frame.select(*columns), self.contract.dataset, self._where(), self.notes)
-            return added(self._s3, self.branch.content(self.contract.dataset))
+            return self._into_dataset(frame)
         extra = {c.name: c.dataType.simpleString() for c in frame.schema.fields if c.name not in (*columns, BROKEN)}
         name = self._open(extra)
         rows = frame.select(*columns, *extra, broken.alias(BROKEN))
         rows.writeTo(f"{self.branch.catalog}.{name}").append()
         return added(self._s3, self.branch.content(name))
+
+    def write_all(self, frame: DataFrame, good: Column) -> Files | None:
+        """Write rows into the dataset, of which `good` is thought to be true for each.
+
+        Returns: the files of this write; None if it cannot be said that no row was left out, and they have to be written again.
+        """
+        counted = Counted(frame)
+        files = self._into_dataset(counted.frame.filter(good))
+        return files if counted.rows() == files.rows else None
+
+    def _into_dataset(self, frame: DataFrame) -> Files:
+        rows = frame.select(*self.contract.schema())
+        if self.appends:
+            self.branch.append(rows, self.contract.dataset, self.notes)
+        else:
+            self.branch.overwrite(rows, self.contract.dataset, self._where(), self.notes)
+        return added(self._s3, self.branch.content(self.contract.dataset))
 
     def rows(self, *, broken: bool = False) -> DataFrame:
         """The rows that were written, good or broken, with all columns that they came with and, of good ones, `_file`."""

@@ -8,6 +8,7 @@ dictionary is all that the column says, and a rule on that column alone is decid
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -23,6 +24,8 @@ FEW = 10_000
 """More distinct values than that are not looked at one by one."""
 _ENCODINGS = {"PLAIN_DICTIONARY", "RLE", "BIT_PACKED"}
 _BUFFER = 1 << 16
+_AT_ONCE = 8
+"""So many files are read at the same time: it is waiting for the store, mostly."""
 
 
 def distinct(io: FileIO, files: Iterable[DataFile], columns: Collection[str]) -> dict[str, pa.Array]:
@@ -30,20 +33,27 @@ def distinct(io: FileIO, files: Iterable[DataFile], columns: Collection[str]) ->
 
     A superset: a dictionary may hold what no row refers to. Raises: OSError if a file cannot be read.
     """
-    found: dict[str, list[pa.Array]] = {name: [] for name in columns}
-    for file in files:
-        with io.new_input(file.file_path).open() as stream:
-            metadata = pq.read_metadata(stream)
-            places = {name: encoded(metadata, name) for name in found}
-            found = {name: values for name, values in found.items() if places[name] is not None}
-            parquet = pq.ParquetFile(stream, metadata=metadata, read_dictionary=list(found), buffer_size=_BUFFER)
-            for name, values in found.items():
-                values += [_values(parquet, group, name) for group in places[name] or ()]
-            found = {name: values for name, values in found.items() if all(len(v) <= FEW for v in values)}
-        if not found:
-            break
-    whole = {name: pc.unique(pa.chunked_array(values)) for name, values in found.items() if values}
+    places = [file.file_path for file in files]
+    with ThreadPoolExecutor(min(_AT_ONCE, len(places) or 1)) as pool:
+        footers = list(pool.map(lambda path: _footer(io, path), places))
+        left = {name for name in columns if all(encoded(footer, name) is not None for footer in footers)}
+        of_files = list(pool.map(lambda path, footer: _of_file(io, path, footer, left), places, footers)) if left else []
+    found = {name: [v for of_file in of_files for v in of_file.get(name, ())] for name in left}
+    few = {name: values for name, values in found.items() if values and all(len(v) <= FEW for v in values)}
+    whole = {name: pc.unique(pa.chunked_array(values)) for name, values in few.items()}
     return {name: values for name, values in whole.items() if len(values) <= FEW}
+
+
+def _footer(io: FileIO, path: str) -> FileMetaData:
+    with io.new_input(path).open() as stream:
+        return pq.read_metadata(stream)
+
+
+def _of_file(io: FileIO, path: str, metadata: FileMetaData, columns: Collection[str]) -> dict[str, list[pa.Array]]:
+    """The distinct values of each column in each row group of a file."""
+    with io.new_input(path).open() as stream:
+        parquet = pq.ParquetFile(stream, metadata=metadata, read_dictionary=list(columns), buffer_size=_BUFFER)
+        return {name: [_values(parquet, group, name) for group in encoded(metadata, name) or ()] for name in columns}
 
 
 def encoded(metadata: FileMetaData, name: str) -> list[int] | None:

@@ -92,7 +92,7 @@ def judge(
     if counts["refused"]:
         with step("quarantine"):
             kept = quarantine(rows_to_keep(frame.filter(~good), errors, contract, run_id, logical_date))
-        broken, examples = explain(kept, errors, contract, SAMPLES)
+        broken, examples = explain(kept, errors, contract, SAMPLES, counts["refused"])
         judged.verdicts += [of_rows(rule, broken.get(rule.name, 0), total, examples.get(rule.name, ())) for rule in errors]
     else:
         judged.verdicts += [of_rows(rule, 0, total) for rule in errors]

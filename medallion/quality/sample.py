@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import Contract, Rule
+from medallion.lakehouse.tuning import INTERPRETED, tuned
 from medallion.quality import conditions
 from medallion.quality.dictionaries import FEW
 from medallion.quality.rules import bare, passes
@@ -53,12 +54,13 @@ def look(frame: DataFrame, rules: Sequence[Rule], contract: Contract) -> Sample 
     columns = sorted(name for name in asked if types[name] == "string")
     if not rules or not _narrow(frame._jdf.queryExecution().executedPlan()):
         return None
-    rows = frame.select(passes(rules), *[f.xxhash64(f.col(f"`{name}`")) for name in columns]).take(FIRST_ROWS)
-    varied = {name for i, name in enumerate(columns, 1) if len({row[i] for row in rows}) > min(FEW, len(rows) // 2)}
-    numbers: set[int] = set()
-    if not all(row[0] for row in rows):
-        broken = f.concat(*[f.when(passes([rule]), "").otherwise(f"{i} ") for i, rule in enumerate(rules)])
-        numbers = {int(number) for row in frame.select(broken).take(ROWS) for number in row[0].split()}
+    with tuned(frame.sparkSession, INTERPRETED):
+        rows = frame.select(passes(rules), *[f.xxhash64(f.col(f"`{name}`")) for name in columns]).take(FIRST_ROWS)
+        varied = {name for i, name in enumerate(columns, 1) if len({row[i] for row in rows}) > min(FEW, len(rows) // 2)}
+        numbers: set[int] = set()
+        if not all(row[0] for row in rows):
+            broken = f.concat(*[f.when(passes([rule]), "").otherwise(f"{i} ") for i, rule in enumerate(rules)])
+            numbers = {int(number) for row in frame.select(broken).take(ROWS) for number in row[0].split()}
     return Sample(frozenset(rules[number].name for number in numbers), frozenset(varied))
 
 

@@ -71,7 +71,11 @@ def _judge(
     earlier = staging.earlier()
     sample = None if earlier and earlier.files.rows else look(frame, errors, contract)
     in_pass = for_the_pass(errors, contract, frame.columns, earlier, sample)
-    files = staging.write(frame, ~passes(in_pass) if in_pass else None)
+    known = earlier.broken if earlier and earlier.files.rows else sample.broken if sample else None
+    files = staging.write_all(frame, passes(in_pass)) if in_pass and known == frozenset() else None
+    whole = files is not None
+    if files is None:
+        files = staging.write(frame, ~passes(in_pass) if in_pass else None)
     total = files.rows
     later = [rule for rule in errors if rule not in in_pass]
     by, open_ = prove(spark, s3, [*later, *warnings], contract, files) if total else ({r.name: "figures" for r in later}, [])
@@ -82,10 +86,11 @@ def _judge(
     broken: dict[str, int] = {}
     examples: dict[str, tuple[str, ...]] = {}
     if files.broken:
-        bad = staging.rows(broken=True).select(*frame.columns)
-        with step("quarantine"):
-            kept = quarantine(rows_to_keep(bad, errors, contract, run_id, logical_date))
-        broken, examples = explain(kept, errors, contract, SAMPLES)
+        bad = staging.rows(broken=True)
+        bad = bad.select(*[name for name in frame.columns if name in bad.columns])
+        with step("quarantine"):  # what was written whole holds the rules of the pass, and has the dataset's columns alone
+            kept = quarantine(rows_to_keep(bad, later if whole else errors, contract, run_id, logical_date))
+        broken, examples = explain(kept, errors, contract, SAMPLES, sum(file.record_count for file in files.broken))
     if staging.table:
         staging.commit(files.good)
     added = sum(file.record_count for file in files.good)

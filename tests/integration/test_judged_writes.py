@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from medallion.contract import Rule, Severity
 from medallion.errors import ContractError
+from medallion.lakehouse.counted import Counted
 from medallion.lakehouse.history import DATE_PROPERTY, INPUTS_PROPERTY, made
 from medallion.lakehouse.replay import writes
-from medallion.lakehouse.staging import BROKEN, added
+from medallion.lakehouse.staging import BROKEN, Staging, added
 from medallion.lakehouse.table import open_static
 from medallion.settings import Settings
 from tests.judging import COLUMNS, DAY, Desk, Values, row
@@ -123,6 +128,60 @@ def test_a_first_write_is_told_by_its_first_rows_what_it_is_like(
     assert {v.rule: v.decided_by for v in judged.verdicts} == {"given": "figures", "known": "pass"}, (
         "too many values for a dictionary"
     )
+
+
+def stored(of: Desk, folder: Path, *rows: Values) -> DataFrame:
+    """Rows as a file has them."""
+    path = folder / f"{uuid.uuid4().hex}.parquet"
+    pq.write_table(of.arrow(rows), path)
+    return of.spark.read.parquet(str(path))
+
+
+def test_rows_that_history_or_their_first_say_are_sound_are_written_without_a_place_aside(
+    desk: Callable[..., Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside: list[str] = []
+    staged = Staging.write
+    monkeypatch.setattr(Staging, "write", lambda self, *more: (aside.append("aside"), staged(self, *more))[1])
+    of = desk(GIVEN, ORDER)
+    for rows in ([row(1), row(2)], [row(3), row(4, low=None)]):
+        judged = of.write(stored(of, tmp_path, *rows))
+        assert {v.rule: (v.bad, v.decided_by) for v in judged.verdicts} == {"given": (0, "figures"), "order": (0, "pass")}
+        assert (judged.rows_in, judged.rows_out, of.ids(), aside) == (2, 2, [r[0] for r in rows], [])
+    judged = of.write(stored(of, tmp_path, row(5), row(6, low=9), row(7, amount=None)))
+    assert aside, "a row was left out, which only a place aside can name"
+    assert {v.rule: v.bad for v in judged.verdicts} == {"given": 1, "order": 1}
+    assert (judged.rows_in, judged.rows_out, judged.quarantined, of.ids()) == (3, 1, 2, [5])
+    assert {json.loads(r["record"])["id"]: r["rules"] for r in of.kept().collect()} == {6: ["order"], 7: ["given"]}
+    table = open_static(of.settings.s3, of.branch.content(of.contract.dataset))
+    assert [s.summary and s.summary["added-records"] for s in table.metadata.snapshots] == ["2", "2", "1"]
+    monkeypatch.setattr(Staging, "write_all", lambda *_: pytest.fail("the history has broken rows"))
+    assert of.write(stored(of, tmp_path, row(8), row(9, low=9))).quarantined == 1
+    assert of.ids() == [8]
+
+
+def test_a_rule_found_broken_late_in_rows_written_without_a_place_aside(desk: Callable[..., Desk], tmp_path: Path) -> None:
+    """Though they came with a column that the dataset has not."""
+    of = desk(GIVEN, ORDER, rule("parsed", "_unparsed IS NULL"))
+    for rows in ([row(1)], [row(2), row(3, amount=None), row(4)]):
+        judged = of.write(stored(of, tmp_path, *rows).withColumn("_unparsed", F.lit(None).cast("string")))
+    assert {v.rule: (v.bad, v.decided_by) for v in judged.verdicts} == {
+        "given": (1, "aggregate"), "order": (0, "pass"), "parsed": (0, "pass")
+    }  # fmt: skip
+    assert (judged.rows_in, judged.rows_out, judged.quarantined, of.ids()) == (3, 2, 1, [2, 4])
+    assert [(json.loads(r["record"])["id"], r["rules"]) for r in of.kept().collect()] == [(3, ["given"])]
+
+
+def test_rows_are_counted_where_they_come_by(desk: Callable[..., Desk], tmp_path: Path) -> None:
+    of = desk()
+    rows = stored(of, tmp_path, *[row(n, low=n) for n in range(9)])
+    counted, never, empty = Counted(rows.filter("id > 2")), Counted(rows), Counted(rows.filter("false"))
+    assert [r["id"] for r in counted.frame.filter("low > 5").collect()] == [6, 7, 8]
+    assert (counted.rows(), never.rows()) == (6, None), "also if a later filter would fit into the scan"
+    assert (empty.frame.collect(), empty.rows()) == ([], None)
+    twice = Counted(rows)
+    assert twice.frame.union(twice.frame).count() == 18
+    assert twice.rows() is None
 
 
 def test_rows_of_another_date_are_found_where_they_were_written(desk: Callable[..., Desk]) -> None:
