@@ -1,5 +1,5 @@
-"""`python -m bench [start-up|backfills|anomalies|quality|publication]`: run a benchmark and print what it measured. It never
-asserts a time."""
+"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth]`: run a benchmark and print what it measured.
+It never asserts a time."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ anomalies = chosen.add_parser("anomalies", help="what is found of anomalies plan
 anomalies.add_argument("--first", type=int, default=1, help="the first seed")
 anomalies.add_argument("--seeds", type=int, default=20, help="how many seeds")
 anomalies.add_argument("--planted", type=int, default=20, help="on how many days of the year")
+depth = chosen.add_parser("depth", help="fork, merge, publish and list with many runs behind them")
+depth.add_argument("--runs", type=int, default=5_000, help="how many runs are behind")
+depth.add_argument("--rounds", type=int, default=20, help="how often each operation is done on either stack, in turn")
 publication = chosen.add_parser("publication", help="what it costs to publish, against write_pandas; 20 tables against one")
 publication.add_argument("--rows", type=int, default=1_000_000, help="rows of the table that is prepared")
 publication.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn, after a round to warm up")
@@ -57,6 +60,10 @@ if __name__ == "__main__":
         from bench.publication import measure as publish
 
         publish(options.rows, options.rounds)
+    elif options.what == "depth":
+        from bench.depth import measure as go_deep
+
+        go_deep(options.runs, options.rounds)
     elif options.what == "backfills":
         from bench.backfills import measure
 

@@ -105,10 +105,12 @@ def mark_published(nessie: Nessie, journal: Journal, shown: str | None) -> list[
     Args:
         shown: the hash at the head of the warehouse's ledger.
     """
-    merged = {row["merged_hash"]: row["run_id"] for row in journal.runs(limit=1000, states=("merged",))}
-    if not merged or not shown:
+    rows = journal.runs(limit=1000, states=("merged",))
+    if not rows or not shown:
         return []
-    done = [merged[commit.hash] for commit in nessie.log(Reference(MAIN, shown)) if commit.hash in merged]
+    merged = {row["merged_hash"]: row["run_id"] for row in rows}
+    log = nessie.log(Reference(MAIN, shown), until=rows[-1]["h0"])  # what was opened first began from the oldest commit
+    done = [merged[commit.hash] for commit in log if commit.hash in merged]
     for run_id in done:
         journal.update(run_id, state="published")
     return done

@@ -56,22 +56,45 @@ CREATE TABLE IF NOT EXISTS ops.steps (
 );
 CREATE INDEX IF NOT EXISTS steps_of_run ON ops.steps (run_id, step_id);
 ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS ended_at timestamptz;
+CREATE TABLE IF NOT EXISTS ops.writes (
+  dataset text NOT NULL,
+  logical_date text NOT NULL,
+  run_id text NOT NULL REFERENCES ops.runs ON DELETE CASCADE,
+  n int NOT NULL,
+  PRIMARY KEY (dataset, logical_date, run_id, n)
+);
+CREATE OR REPLACE FUNCTION ops.find_writes(ops.runs) RETURNS SETOF ops.writes LANGUAGE sql STABLE AS $$
+  SELECT w->>'dataset', coalesce(w->>'logical_date', ($1).logical_date::text), ($1).run_id, n::int
+  FROM jsonb_array_elements(($1).story->'writes') WITH ORDINALITY AS one(w, n)
+  WHERE w ? 'metrics' AND coalesce(w->>'logical_date', ($1).logical_date::text) IS NOT NULL
+$$;
+CREATE OR REPLACE FUNCTION ops.keep_writes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO ops.writes SELECT * FROM ops.find_writes(NEW) ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER merged AFTER UPDATE OF state ON ops.runs FOR EACH ROW
+  WHEN (NEW.state = 'merged' AND OLD.state <> 'merged') EXECUTE FUNCTION ops.keep_writes();
+INSERT INTO ops.writes SELECT w.* FROM ops.runs r, ops.find_writes(r) w WHERE r.state IN ('merged', 'published')
+  ON CONFLICT DO NOTHING;
 SELECT pg_advisory_unlock(hashtext('medallion.journal.schema'));
 """
 _IS_THERE = """
 SELECT 1 FROM information_schema.columns
 WHERE table_schema = 'ops' AND table_name = 'runs' AND column_name = 'ended_at' AND to_regclass('ops.steps') IS NOT NULL
+  AND to_regclass('ops.writes') IS NOT NULL
 """
 _MERGED_METRICS = """
-SELECT * FROM (
-  SELECT DISTINCT ON (1) coalesce(w->>'logical_date', r.logical_date::text) AS logical_date, r.run_id,
-    w->'metrics' AS metrics, (w->>'score')::float8 AS score, w->'verdicts' AS verdicts
-  FROM ops.runs r, jsonb_array_elements(r.story->'writes') WITH ORDINALITY AS one(w, n)
-  WHERE r.state IN ('merged', 'published') AND w->>'dataset' = %(dataset)s AND w ? 'metrics'
-    AND coalesce(w->>'logical_date', r.logical_date::text) < %(before)s
-  ORDER BY 1 DESC, r.ended_at DESC, n DESC
-) AS newest LIMIT %(limit)s
+WITH newest AS (
+  SELECT DISTINCT ON (w.logical_date) w.logical_date, w.run_id, w.n
+  FROM ops.writes w JOIN ops.runs r USING (run_id)
+  WHERE w.dataset = %(dataset)s AND w.logical_date < %(before)s AND r.state IN ('merged', 'published')
+  ORDER BY w.logical_date DESC, r.ended_at DESC, w.n DESC LIMIT %(limit)s
+)
+SELECT logical_date, run_id, one->'metrics' AS metrics, (one->>'score')::float8 AS score, one->'verdicts' AS verdicts
+FROM (SELECT newest.*, r.story->'writes'->(n - 1) AS one FROM newest JOIN ops.runs r USING (run_id) OFFSET 0) AS told
+ORDER BY logical_date DESC
 """
+"""Of stories, which are long, only those are opened that are asked for: `ops.writes` says where a dataset's writes stand."""
 
 
 class Journal:
