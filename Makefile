@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench crash model
+.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench crash readers model
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -97,6 +97,9 @@ bench: setup ## Measure; make bench ARGS=quality for the cost of rules
 crash: setup ## Kill every step in every way: make crash CASES=10 SEED=1
 	@$(ACTIVATE) && python -m tests.crash --cases "$(or $(CASES),10)" --seed "$(or $(SEED),1)" $(if $(MINUTES),--minutes "$(MINUTES)") \
 	  $(if $(WORKERS),--workers "$(WORKERS)") $(if $(ONLY),--only "$(ONLY)") $(if $(WAREHOUSE),--warehouse "$(WAREHOUSE)")
+
+readers: setup ## Readers of several tables while publications pass: make readers PUBLICATIONS=1000
+	@$(ACTIVATE) && python -m tests.crash.readers --publications "$(or $(PUBLICATIONS),1000)"
 
 model: setup ## Histories of concurrent runs and publications, decided by a checker
 	@$(ACTIVATE) && pytest tests/model

@@ -50,14 +50,14 @@ def markdown(results: Iterable[Line], seed: int) -> str:
     return "\n".join(lines)
 
 
-def write(page: Path, table: str) -> None:
-    """Put the table between the page's marks. Raises: ValueError if the marks are not there."""
+def write(page: Path, table: str, first: str = BEGIN, last: str = END) -> None:
+    """Put the table between two marks of the page. Raises: ValueError if they are not there."""
     text = page.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"{page} lacks the marks {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", "utf-8")
+        raise ValueError(f"{page} lacks the marks {first} and {last}")
+    page.write_text(f"{before}{first}\n{table}\n{last}{after}", "utf-8")
 
 
 def _cell(cases: int, wrong: int) -> str:
