@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medallion import terminal
-from medallion.commands import contract, domain, quality, quarantine, sandbox, schema
+from medallion.commands import contract, domain, lineage, quality, quarantine, sandbox, schema
 from medallion.commands import marts as mart_commands
 from medallion.commands.options import Json
 from medallion.contract import LAYERS
@@ -31,6 +31,7 @@ app.add_typer(quarantine.app)
 app.add_typer(sandbox.app)
 app.add_typer(quality.app)
 app.add_typer(schema.app)
+app.add_typer(lineage.app)
 app.add_typer(mart_commands.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 

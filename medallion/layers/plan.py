@@ -89,7 +89,7 @@ class Plan:
         """What must be made of one silver or gold dataset, oldest date first."""
         found = []
         for when in sorted(self.dates(dataset), key=lambda d: d or date.min):
-            old, new = self.made(dataset).get(when), self._wanted(dataset, when)
+            old, new = self.made(dataset).get(when), self.wanted(dataset, when)
             if self._stale(dataset, when):
                 reason = "new" if old is None else "its inputs changed" if old.inputs != new.inputs else "its code changed"
                 found.append(Task(dataset, when, new, reason))
@@ -140,7 +140,7 @@ class Plan:
         return held + sum(self.rows(i, d) for i in inputs for d in self.read_dates(contract, i, when))
 
     def _stale(self, dataset: str, when: date | None) -> bool:
-        old, new = self.made(dataset).get(when), self._wanted(dataset, when)
+        old, new = self.made(dataset).get(when), self.wanted(dataset, when)
         own = when in (None, self.logical_date)
         upserted = self.domains.contracts[dataset].materialisation.kind == "upsert"
         if old is None:
@@ -150,7 +150,8 @@ class Plan:
         own |= upserted
         return old.inputs != new.inputs or (own and old.code != new.code)
 
-    def _wanted(self, dataset: str, when: date | None) -> Made:
+    def wanted(self, dataset: str, when: date | None) -> Made:
+        """How a dataset's rows of one date would be made now: hashes of inputs and of code."""
         contract, transform = self.domains.contracts[dataset], self.domains.transforms[dataset]
         inputs = {
             parameter: [[str(d), self._identity(input_, d)] for d in self.read_dates(contract, input_, when)]
@@ -171,7 +172,7 @@ class Plan:
             return _hash([[str(d), self._identity(dataset, d)] for d in dates if self._identity(dataset, d) != NOTHING])
         known = self.made(dataset).get(when)
         if dataset in self.selected and when in self.dates(dataset) and self._stale(dataset, when):
-            known = self._wanted(dataset, when)
+            known = self.wanted(dataset, when)
         return _hash([known.inputs, known.code]) if known else NOTHING
 
 
