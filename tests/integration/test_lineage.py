@@ -101,5 +101,12 @@ def test_from_gold_to_the_landing_files(quick_settings: Settings, tmp_path: Path
     told_json = json.loads(CliRunner().invoke(app, ["lineage", gold("total"), "--json"]).stdout)
     of_files = {d["sha256"] for node in told_json["nodes"] for d in node["deliveries"]}
     assert of_files == {sha(SITES), sha(FIRST), sha(CORRECTED)}
+    of_column = json.loads(CliRunner().invoke(app, ["lineage", gold("total"), "--column", "total", "--json"]).stdout)
+    assert [(row["column"], row["made_of"]) for row in of_column["columns"]] == [
+        ("total", [silver("readings.value")]), ("value", [bronze("readings.value")]), ("value", [])
+    ]  # fmt: skip
+    assert of_column["decided_by"] == [silver("readings.name")]
+    of_files = {d["sha256"] for node in of_column["nodes"] for d in node["deliveries"]}
+    assert of_files == {sha(FIRST), sha(CORRECTED)}, "the sites have no part in it"
     below = json.loads(CliRunner().invoke(app, ["lineage", silver("readings"), "--down", "--json"]).stdout)
     assert [row["dataset"] for row in below] == [gold("daily"), gold("total"), gold("trailing")]
