@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medallion import terminal
-from medallion.commands import contract, domain, lineage, quality, quarantine, sandbox, schema
+from medallion.commands import contract, domain, lineage, quality, quarantine, sandbox, schema, undo
 from medallion.commands import marts as mart_commands
 from medallion.commands.options import Json
 from medallion.contract import LAYERS
@@ -33,6 +33,7 @@ app.add_typer(quality.app)
 app.add_typer(schema.app)
 app.add_typer(lineage.app)
 app.add_typer(mart_commands.app)
+app.add_typer(undo.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 
@@ -204,7 +205,8 @@ def runs(limit: int = 20, as_json: Json = False) -> None:
     if as_json:
         show_json(rows)
     else:
-        show_table(rows, story.RUN_COLUMNS)
+        taken_back = ("reverted_by",) if any(row["reverted_by"] for row in rows) else ()
+        show_table(rows, (*story.RUN_COLUMNS, *taken_back))
 
 
 @app.command()

@@ -14,6 +14,8 @@ from medallion.lakehouse.store import Store
 from medallion.quality import score
 from medallion.settings import EVIDENCE_BUCKET
 
+PROPERTIES = "properties"
+"""Option of a run: further properties of its commit."""
 _PACKAGES = ("medallion", "pyspark", "pyiceberg")
 
 
@@ -56,6 +58,7 @@ def keep(store: Store, run: Run, judged: Reference, contents: dict[str, Content]
         "medallion.deliveries": ",".join(f"{d['dataset']}={d['sha256']}" for d in run.deliveries),
     }
     properties |= {f"medallion.score.{layer}": str(points) for layer, points in scores.items()}
+    properties |= run.options.get(PROPERTIES, {})
     if run.logical_date:
         properties["medallion.logical-date"] = run.logical_date.isoformat()
     return properties

@@ -10,6 +10,7 @@ from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import send
 from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie, Reference
 from medallion.lakehouse.run import LIVE, PREFIX, remove_branch
+from medallion.lakehouse.standing import standing
 
 PARTS = "parts"
 """Option of a run that people write in several commands: nobody works on it in between."""
@@ -108,9 +109,8 @@ def mark_published(nessie: Nessie, journal: Journal, shown: str | None) -> list[
     rows = journal.runs(limit=1000, states=("merged",))
     if not rows or not shown:
         return []
-    merged = {row["merged_hash"]: row["run_id"] for row in rows}
     log = nessie.log(Reference(MAIN, shown), until=rows[-1]["h0"])  # what was opened first began from the oldest commit
-    done = [merged[commit.hash] for commit in log if commit.hash in merged]
+    done = [merged[commit.hash] for commit in standing(log) if commit.hash in merged]
     for run_id in done:
-        journal.update(run_id, state="published")
+        journal.published(run_id)
     return done

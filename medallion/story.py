@@ -29,6 +29,7 @@ def runs(journal: Journal, limit: int = 20) -> list[dict[str, Any]]:
             "seconds": round((row["ended_at"] - row["opened_at"]).total_seconds(), 1) if row["ended_at"] else None,
             "merged": (row["merged_hash"] or "")[:12] or None,
             "error": row["error"],
+            "reverted_by": row["reverted_by"],
         }
         | {key: sum(w.get(key) or 0 for w in row["story"].get("writes", ())) for key in ("rows_in", "rows_out", "quarantined")}
         for row in journal.runs(limit)
@@ -117,7 +118,19 @@ def _rows(s3: S3, content: Content | None) -> int | None:
 
 def tell(found: dict[str, Any]) -> None:
     """Print a run's story, as `show` returns it, for a person."""
-    for key in ("run_id", "kind", "logical_date", "state", "branch", "h0", "judged_hash", "merged_hash", "retry_of", "error"):
+    for key in (
+        "run_id",
+        "kind",
+        "logical_date",
+        "state",
+        "branch",
+        "h0",
+        "judged_hash",
+        "merged_hash",
+        "retry_of",
+        "reverted_by",
+        "error",
+    ):
         if found.get(key) is not None:
             print(f"{key.replace('_', ' '):>14}  {found[key]}")
     for note in found["notes"]:

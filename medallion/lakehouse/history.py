@@ -13,11 +13,17 @@ from datetime import date, timedelta
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import ALWAYS_TRUE, StaticTable
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
 
 from medallion.lakehouse.nessie import Content
 from medallion.lakehouse.table import open_static, reaching
 from medallion.settings import S3
 
+STATE_OF = "medallion.state-of"
+"""In a snapshot's summary: the id of the snapshot whose rows the table has again from here on; empty: it has none."""
+TAKES_BACK = "medallion.takes-back"
+"""In a snapshot's summary: the ids of the snapshots whose changes this one takes back, joined by commas."""
 DATE_PROPERTY = "medallion.logical-date"
 INPUTS_PROPERTY = "medallion.inputs"
 CODE_PROPERTY = "medallion.code"
@@ -99,8 +105,7 @@ def made(s3: S3, content: Content) -> dict[date | None, Made]:
     if content["snapshotId"] in (-1, None):
         return {}
     found: dict[date | None, Made] = {}
-    metadata = open_static(s3, content).metadata
-    for snapshot in sorted(metadata.snapshots, key=lambda s: s.sequence_number or 0):
+    for snapshot in reversed(standing(open_static(s3, content).metadata)):
         summary = snapshot.summary
         if summary is None or summary.get(INPUTS_PROPERTY) is None:
             continue
@@ -111,11 +116,30 @@ def made(s3: S3, content: Content) -> dict[date | None, Made]:
     return found
 
 
+def standing(metadata: TableMetadata) -> list[Snapshot]:
+    """The snapshots whose changes the table's rows show, newest first: not those that were taken back, or that lie
+    between a state and its return (see STATE_OF and TAKES_BACK), nor those beside the line of its versions."""
+    found: list[Snapshot] = []
+    gone: set[str] = set()
+    snapshot = metadata.current_snapshot()
+    while snapshot is not None:
+        before = snapshot.parent_snapshot_id
+        if str(snapshot.snapshot_id) not in gone:
+            notes = snapshot.summary.additional_properties if snapshot.summary else {}
+            gone.update(notes.get(TAKES_BACK, "").split(","))
+            if (state := notes.get(STATE_OF)) is not None:
+                before = int(state) if state else None
+            else:
+                found.append(snapshot)
+        snapshot = metadata.snapshot_by_id(before) if before is not None else None
+    return found
+
+
 def last_code(s3: S3, content: Content) -> str | None:
     """The code that made what a silver or gold table got last; None if it never got anything."""
     if content["snapshotId"] in (-1, None):
         return None
-    snapshots = sorted(open_static(s3, content).metadata.snapshots, key=lambda s: s.sequence_number or 0, reverse=True)
+    snapshots = standing(open_static(s3, content).metadata)
     codes = (s.summary.get(CODE_PROPERTY) for s in snapshots if s.summary is not None)
     return next((str(code) for code in codes if code is not None), None)
 

@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS ops.steps (
 );
 CREATE INDEX IF NOT EXISTS steps_of_run ON ops.steps (run_id, step_id);
 ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS ended_at timestamptz;
+ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS reverted_by text;
 CREATE TABLE IF NOT EXISTS ops.writes (
   dataset text NOT NULL,
   logical_date text NOT NULL,
@@ -80,7 +81,7 @@ SELECT pg_advisory_unlock(hashtext('medallion.journal.schema'));
 """
 _IS_THERE = """
 SELECT 1 FROM information_schema.columns
-WHERE table_schema = 'ops' AND table_name = 'runs' AND column_name = 'ended_at' AND to_regclass('ops.steps') IS NOT NULL
+WHERE table_schema = 'ops' AND table_name = 'runs' AND column_name = 'reverted_by' AND to_regclass('ops.steps') IS NOT NULL
   AND to_regclass('ops.writes') IS NOT NULL
 """
 _MERGED_METRICS = """
@@ -95,6 +96,23 @@ FROM (SELECT newest.*, r.story->'writes'->(n - 1) AS one FROM newest JOIN ops.ru
 ORDER BY logical_date DESC
 """
 """Of stories, which are long, only those are opened that are asked for: `ops.writes` says where a dataset's writes stand."""
+
+
+_MERGED = """
+WITH merged AS (
+  UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s RETURNING run_id, story
+), moved AS (
+  SELECT run_id AS by, jsonb_array_elements_text(story->'options'->'reverts') AS id, 'reverted' AS state FROM merged
+  UNION ALL SELECT NULL, jsonb_array_elements_text(story->'options'->'returns'), 'merged' FROM merged
+)
+UPDATE ops.runs r SET
+  reverted_by = moved.by,
+  state = CASE WHEN r.state IN ('merged', 'published', 'reverted') THEN moved.state ELSE r.state END,
+  changed_at = clock_timestamp()
+FROM moved WHERE r.run_id = moved.id
+"""
+"""A run is merged: the runs that it takes back are `reverted`, and those that it brings back are `merged` again. One
+statement, so that there is nothing in between; a run whose own merge is not told yet hears of it when it is."""
 
 
 class Journal:
@@ -141,15 +159,25 @@ class Journal:
             )
 
     def update(self, run_id: str, **columns: Any) -> None:
-        """Change columns of a run (`state`, `judged_hash`, `merged_hash`, `error`, `story`)."""
+        """Change columns of a run (`state`, `judged_hash`, `merged_hash`, `error`, `story`). Of a run that is `merged` by it
+        and takes others back, these are `reverted`."""
         values = {k: Jsonb(v, dumps=_dumps) if isinstance(v, dict) else v for k, v in columns.items()}
         sets = ", ".join(f"{column} = %({column})s" for column in values)
         if columns.get("state") in ENDED:
             sets += ", ended_at = coalesce(ended_at, clock_timestamp())"
+        statement = "UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s"
+        if columns.get("state") == "merged":
+            statement = _MERGED
+            sets = sets.replace("%(state)s", "CASE WHEN reverted_by IS NULL THEN 'merged' ELSE 'reverted' END")
+        with steps.step("journal.state"):
+            self._do(statement.format(sets=sets), values | {"run_id": run_id})
+
+    def published(self, run_id: str) -> None:
+        """Note that the warehouse shows a merged run, unless it was reverted meanwhile."""
         with steps.step("journal.state"):
             self._do(
-                f"UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s",
-                values | {"run_id": run_id},
+                "UPDATE ops.runs SET state = 'published', changed_at = clock_timestamp() WHERE run_id = %s AND state = 'merged'",
+                (run_id,),
             )
 
     def run(self, run_id: str) -> dict[str, Any]:
@@ -179,12 +207,16 @@ class Journal:
             {"states": list(states or ()), "limit": limit},
         )
 
+    def of(self, run_ids: list[str]) -> dict[str, dict[str, Any]]:
+        """The rows of these runs by their ids, as far as there are any."""
+        return {row["run_id"]: row for row in self._all("SELECT * FROM ops.runs WHERE run_id = ANY(%s)", (run_ids,))}
+
     def leaving(self, run_ids: list[str], days: int) -> list[dict[str, Any]]:
         """`run_id`, `branch` and `state` of those of these runs whose branch nobody needs: what it held is on main, or there
         was nothing; or the run failed or lost a conflict, and ended more than so many days ago."""
         return self._all(
             "SELECT run_id, branch, state FROM ops.runs WHERE run_id = ANY(%s) AND "
-            "(state IN ('merged', 'published', 'unchanged') OR state IN ('failed', 'conflicted') "
+            "(state IN ('merged', 'published', 'reverted', 'unchanged') OR state IN ('failed', 'conflicted') "
             "AND coalesce(ended_at, changed_at) < clock_timestamp() - make_interval(days => %s))",
             (run_ids, days),
         )
@@ -240,7 +272,8 @@ class Journal:
         return bool(
             self._all(
                 "SELECT 1 FROM ops.steps s JOIN ops.runs r USING (run_id) WHERE s.name = %s AND s.outcome = 'done' "
-                "AND r.logical_date = %s AND (r.state IN ('merged', 'published', 'unchanged') OR r.run_id = %s) LIMIT 1",
+                "AND r.logical_date = %s "
+                "AND (r.state IN ('merged', 'published', 'reverted', 'unchanged') OR r.run_id = %s) LIMIT 1",
                 (step, logical_date, retry_of),
             )
         )

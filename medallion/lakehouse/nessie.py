@@ -180,6 +180,16 @@ class Nessie:
                 if operation["key"]["elements"] == key.split(".") and operation["type"] in ("PUT", "DELETE"):
                     yield _commit(entry["commitMeta"]), operation.get("content")
 
+    def changes(self, at: Reference, *, until: str | None = None) -> Iterator[tuple[Commit, frozenset[str]]]:
+        """Commits from `at` backwards, newest first, `until` (a hash) excluded, each with the keys that it put or removed."""
+        if at.hash == NO_ANCESTOR:
+            return
+        for entry in self._pages(f"trees/{_path(at)}/history", "logEntries", {"fetch": "ALL"}):
+            if entry["commitMeta"]["hash"] == until:
+                return
+            changed = [each for each in entry.get("operations") or () if each["type"] in ("PUT", "DELETE")]
+            yield _commit(entry["commitMeta"]), frozenset(".".join(each["key"]["elements"]) for each in changed)
+
     # ── commit ────────────────────────────────────────────────────────────────────────────────
     def commit(self, onto: Reference, body: dict[str, Any]) -> str:
         """Send one commit request, exactly as given; see `commit_body`.

@@ -25,7 +25,7 @@ from pyiceberg.table.update import TableRequirement, TableUpdate, update_table_m
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import DateType
 
-from medallion.lakehouse.history import DATE_PROPERTY
+from medallion.lakehouse.history import DATE_PROPERTY, STATE_OF, TAKES_BACK
 from medallion.lakehouse.nessie import Content
 from medallion.lakehouse.table import file_io, io_properties, open_static, reaching
 from medallion.settings import S3
@@ -93,7 +93,7 @@ def replay(s3: S3, onto: Content, what: list[Write]) -> Content:
     """
     static = open_static(s3, onto)
     with reaching(s3, static.location()):
-        catalog = _MetadataOnly("replay", **io_properties(s3))
+        catalog = MetadataOnly("replay", **io_properties(s3))
         table = Table(("replayed",), static.metadata, static.metadata_location, file_io(s3), catalog)
         try:
             with table.transaction() as transaction:
@@ -108,6 +108,45 @@ def replay(s3: S3, onto: Content, what: list[Write]) -> Content:
         except ValidationException as error:
             raise NotReplayable(str(error)) from error
     return onto | {"metadataLocation": table.metadata_location, "snapshotId": table.metadata.current_snapshot_id}
+
+
+def undone(s3: S3, before: Content, after: Content, now: Content) -> Write:
+    """What takes back, on top of `now`, all that became of a table between two of its versions: its files go, those
+    that it replaced come back. Nothing is written.
+
+    Raises: NotReplayable if that cannot be told by files: another schema, partitioning or property, rows deleted in
+        place, a history that does not lead from one to the other, files that were rewritten or removed meanwhile;
+        ServiceUnavailable.
+    """
+    old, table, newest = open_static(s3, before), open_static(s3, after), open_static(s3, now)
+    if differing := _differences(old.metadata, table.metadata):
+        raise NotReplayable(f"its {' and '.join(differing)} changed")
+    start, ids = old.metadata.current_snapshot_id, []
+    snapshot = table.metadata.current_snapshot()
+    while snapshot is not None and snapshot.snapshot_id != start:
+        ids.append(str(snapshot.snapshot_id))
+        parent = snapshot.parent_snapshot_id
+        snapshot = table.metadata.snapshot_by_id(parent) if parent is not None else None
+    if (snapshot.snapshot_id if snapshot else None) != start:
+        raise NotReplayable("its history does not lead from one version to the other")
+    with reaching(s3, table.location()):
+        newer = table.metadata.current_snapshot()
+        net = _changes(table, snapshot, newer) if newer else Changes((), (), frozenset(), only_added=True)
+        last = newest.metadata.current_snapshot()
+        manifests = last.manifests(newest.io) if last else []
+        there = _live(newest.io, [m for m in manifests if m.content == ManifestContent.DATA])
+    if any(file.file_path not in there for file in net.added):
+        raise NotReplayable("its files were rewritten or replaced since")
+    if net.removed:
+        marked = [m for s in (snapshot, last) if s for m in s.manifests(newest.io) if m.content != ManifestContent.DATA]
+        if marked:  # they would not hold for files that are added anew
+            raise NotReplayable("rows of it were deleted in place")
+        if {file.spec_id for file in net.removed} != {newest.metadata.default_spec_id}:
+            raise NotReplayable("its partitioning changed since")
+        if any(file.file_path in there for file in net.removed):
+            raise NotReplayable("files that it replaced are there again")
+    only = replace(net, added=net.removed, removed=net.added)
+    return Write(None, {TAKES_BACK: ",".join(ids)}, only)
 
 
 def shared_values(s3: S3, content: Content, column: str, mine: Changes, theirs: Changes, where_null: str) -> int:
@@ -150,9 +189,16 @@ def _since(old: StaticTable, new: StaticTable) -> list[tuple[Snapshot | None, Sn
         snapshot = before
     if (snapshot.snapshot_id if snapshot else None) != start:
         raise NotReplayable("it was put back to an earlier state")
+    if any(name in _notes(snapshot) for _, snapshot in found for name in (STATE_OF, TAKES_BACK)):
+        raise NotReplayable("something in it was reverted or restored")
     if not all(DATE_PROPERTY in _notes(snapshot) or _rewrites(snapshot) for _, snapshot in found):
         raise NotReplayable("something that is no run wrote to it")
     return found[::-1]
+
+
+def own_properties(metadata: TableMetadata) -> dict[str, str]:
+    """A table's properties but those that the catalog sets itself."""
+    return {key: value for key, value in metadata.properties.items() if not key.startswith(_OF_THE_CATALOG)}
 
 
 def _differences(old: TableMetadata, new: TableMetadata) -> list[str]:
@@ -162,7 +208,7 @@ def _differences(old: TableMetadata, new: TableMetadata) -> list[str]:
             "schema": (metadata.current_schema_id, metadata.schema()),
             "partitioning": (metadata.default_spec_id, metadata.spec()),
             "sort order": metadata.default_sort_order_id,
-            "properties": {k: v for k, v in metadata.properties.items() if not k.startswith(_OF_THE_CATALOG)},
+            "properties": own_properties(metadata),
         }
 
     before, after = own(old), own(new)
@@ -230,7 +276,7 @@ def _date_of(table: StaticTable, file: DataFile) -> date | None:
     return date(1970, 1, 1) + timedelta(days=int(value))
 
 
-class _MetadataOnly(NoopCatalog):
+class MetadataOnly(NoopCatalog):
     """Writes a new version's metadata file, and leaves the pointer to it to Nessie."""
 
     def commit_table(

@@ -39,6 +39,8 @@ STEPS = {
     "rebase.branch": "the branch of a run that lost a conflict is forked anew",
     "rebase.commit": "what such a run wrote is committed there by metadata",
     "rebase.rules": "the rules on all rows are judged again",
+    "undo.tables": "earlier states of tables are made by metadata and committed to the branch of a revert or a restore",
+    "undo.rules": "the rules on all rows of what a revert took rows from are judged again",
     "publish.prepare": "the ledger, where it is missing",
     "publish.create": "a table in the warehouse",
     "publish.add_columns": "further columns of a table in the warehouse",

@@ -1,0 +1,72 @@
+"""The commands `medallion revert` and `medallion restore`; `medallion.cli` takes them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medallion.commands.options import Json
+from medallion.settings import load
+from medallion.terminal import reporter, reporter_beside_json, show_json, show_table
+
+if TYPE_CHECKING:
+    from medallion.pipeline import Lake
+    from medallion.undo import Undone
+
+app = typer.Typer()
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Publish = Annotated[bool, typer.Option(help="Publish gold afterwards.")]
+
+
+@app.command()
+def revert(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run, or a unique beginning of its id.")],
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Take back the later runs that depend on it as well, and run them again.")
+    ] = False,
+    dry_run: DryRun = False,
+    publish: Publish = True,
+    as_json: Json = False,
+) -> None:
+    """Take a whole run off main, in a commit of its own; what others appended since stays."""
+    from medallion import revert as reverts
+
+    def work(lake: Lake, report: Callable[[str], None]) -> Undone:
+        if dry_run:
+            return reverts.dry_run(lake, run_id, again=replay)
+        return reverts.revert(lake, run_id, report, again=replay, publish=publish)
+
+    _carry_out(work, publish and not dry_run, as_json)
+
+
+def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: bool, as_json: bool) -> None:
+    from medallion import job, recovery
+    from medallion.pipeline import Lake
+
+    report = reporter_beside_json() if as_json else reporter()
+    with Lake(load()) as lake:
+        for one in recovery.resume(lake.nessie, lake.journal):
+            if one.before != one.after:
+                report(f"run {one.run_id} was left {one.before}: {one.why}")
+        done = work(lake, report)
+        shown = job.publish_gold(lake, report) if publish else None
+    if as_json:
+        show_json(asdict(done) | {"publication": shown})
+        return
+    _tell(done)
+
+
+def _tell(done: Undone) -> None:
+    rows: list[dict[str, Any]] = [asdict(change) for change in done.tables]
+    if rows:
+        show_table(rows, tuple(rows[0]))
+    for name, runs in (("taken back", done.reverted), ("on main again", done.returned), ("run again", done.again)):
+        if runs:
+            print(f"{name}: {', '.join(runs)}")
+    if done.run_id is None:
+        print("nothing was changed: that was a dry run")
+    else:
+        print(f"run {done.run_id}: {done.state}" + (f", main is at {done.merged_hash}" if done.merged_hash else ""))
