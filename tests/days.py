@@ -47,8 +47,12 @@ class Days:
             "counts", {"value": "bigint"}, layer="silver", domain=self.domain, materialisation=Materialisation("date")
         )
         self.gold = gold("total", {"total": "bigint"}, domain=self.domain)
+        self.daily = gold(
+            "daily", {"day": "date", "value": "bigint"}, domain=self.domain, materialisation=Materialisation("date", "day"),
+            publication="partitions",
+        )  # fmt: skip
         self.settings = settings
-        contracts = {contract.dataset: contract for contract in (self.bronze, self.silver, self.gold)}
+        contracts = {contract.dataset: contract for contract in (self.bronze, self.silver, self.gold, self.daily)}
         self.lake = Lake(settings, Domains(contracts, {}))
 
     def __enter__(self) -> Self:
@@ -60,20 +64,20 @@ class Days:
             self.lake.journal.close()
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
-    def run(self, day: date, value: int, *, total: bool = False, delivered: Delivered | None = None) -> str:
-        """A day with one row, through all layers; of gold only if asked for. Returns: the run's id."""
+    def run(self, day: date, value: int, **options: Any) -> str:
+        """A day with one row, through all layers; of gold only what is asked for. Returns: the run's id."""
         run = open_run(self.lake.nessie, self.lake.journal, "pipeline", day)
-        return self.finish(run, self.written(run, day, value, total=total, delivered=delivered))
+        return self.finish(run, self.written(run, day, value, **options))
 
     def written(
-        self, run: Run, day: date, value: int, *, total: bool = False, delivered: Delivered | None = None
+        self, run: Run, day: date, value: int, *, total: bool = False, daily: bool = False, delivered: Delivered | None = None
     ) -> dict[str, Content]:
         """What a run of a day writes: the tables' new versions; its story is noted."""
         one, base = delivered or self.delivery(day, value), run.base
         notes = {DATE_PROPERTY: str(day)}
         tables = {
             self.bronze.dataset: self._bronze(base[self.bronze.dataset], one, value, run.id),
-            self.silver.dataset: self._silver(base[self.silver.dataset], day, value),
+            self.silver.dataset: self._of_date("_logical_date", base[self.silver.dataset], day, value),
         }
         run.deliveries.append({"dataset": self.bronze.dataset} | asdict(one))
         self._note(run, self.bronze, day)
@@ -85,6 +89,9 @@ class Days:
                 base[self.gold.dataset], [{"total": of_silver}], notes | {DATE_PROPERTY: ""} | made
             )
             self._note(run, self.gold, None, inputs={self.silver.dataset: ["None"]})
+        if daily:
+            tables[self.daily.dataset] = self._of_date("day", base[self.daily.dataset], day, value)
+            self._note(run, self.daily, day, inputs={self.silver.dataset: [str(day)]})
         run.reads |= set(tables)
         return tables
 
@@ -112,13 +119,13 @@ class Days:
         notes = {DATE_PROPERTY: str(one.logical_date), DELIVERY_PROPERTY: one.delivery}
         return write(self.settings.s3, content, lambda table: table.append(_arrow(table, [row]), notes))
 
-    def _silver(self, content: Content, day: date, value: int) -> Content:
+    def _of_date(self, column: str, content: Content, day: date, value: int) -> Content:
         made = {DATE_PROPERTY: str(day), INPUTS_PROPERTY: f"{day} {value}", CODE_PROPERTY: "1"}
 
         def replace(table: Table) -> None:
-            rows = _arrow(table, [{"value": value, "_logical_date": day}])
-            if any(row["_logical_date"] == day for row in self._read(content)):
-                table.overwrite(rows, overwrite_filter=EqualTo("_logical_date", day), snapshot_properties=made)
+            rows = _arrow(table, [{"value": value, column: day}])
+            if any(row[column] == day for row in self._read(content)):
+                table.overwrite(rows, overwrite_filter=EqualTo(column, day), snapshot_properties=made)
             else:
                 table.append(rows, made)
 

@@ -42,6 +42,22 @@ def revert(
     _carry_out(work, publish and not dry_run, as_json)
 
 
+@app.command()
+def restore(
+    to: Annotated[str, typer.Option(help="A commit of main, or a time: 2026-01-31T09:30 (UTC), 2026-01-31T10:30+01:00.")],
+    dry_run: DryRun = False,
+    publish: Publish = True,
+    as_json: Json = False,
+) -> None:
+    """Put everything as it was then on top of main, in a commit of its own."""
+    from medallion import restore as restores
+
+    def work(lake: Lake, report: Callable[[str], None]) -> Undone:
+        return restores.dry_run(lake, to) if dry_run else restores.restore(lake, to, report, publish=publish)
+
+    _carry_out(work, publish and not dry_run, as_json)
+
+
 def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: bool, as_json: bool) -> None:
     from medallion import job, recovery
     from medallion.pipeline import Lake

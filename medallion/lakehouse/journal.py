@@ -169,16 +169,19 @@ class Journal:
         if columns.get("state") == "merged":
             statement = _MERGED
             sets = sets.replace("%(state)s", "CASE WHEN reverted_by IS NULL THEN 'merged' ELSE 'reverted' END")
-        with steps.step("journal.state"):
-            self._do(statement.format(sets=sets), values | {"run_id": run_id})
+        self._state(statement.format(sets=sets), values | {"run_id": run_id})
 
     def published(self, run_id: str) -> None:
         """Note that the warehouse shows a merged run, unless it was reverted meanwhile."""
+        self._state(
+            "UPDATE ops.runs SET state = 'published', changed_at = clock_timestamp() "
+            "WHERE run_id = %(run_id)s AND state = 'merged'",
+            {"run_id": run_id},
+        )
+
+    def _state(self, sql: str, values: dict[str, Any]) -> None:
         with steps.step("journal.state"):
-            self._do(
-                "UPDATE ops.runs SET state = 'published', changed_at = clock_timestamp() WHERE run_id = %s AND state = 'merged'",
-                (run_id,),
-            )
+            self._do(sql, values)
 
     def run(self, run_id: str) -> dict[str, Any]:
         """One run's row. A unique beginning of the id will do. Raises: UsageError if there is none."""

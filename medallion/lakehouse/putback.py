@@ -82,7 +82,8 @@ def put_back(s3: S3, now: Content | None, then: Content | None) -> Content:
         catalog = MetadataOnly("putback", **io_properties(s3))
         made = Table(("putback",), metadata, table.metadata_location, file_io(s3), catalog)
         answer = catalog.commit_table(made, (), changes)
-    return onto | {
+    # a key that is not there gets an id of its own from the catalog
+    return {key: value for key, value in onto.items() if now or key != "id"} | {
         "metadataLocation": answer.metadata_location, "snapshotId": answer.metadata.current_snapshot_id,
         "schemaId": answer.metadata.current_schema_id, "specId": answer.metadata.default_spec_id,
         "sortOrderId": answer.metadata.default_sort_order_id,
