@@ -173,7 +173,7 @@ def abandon(run_id: str) -> None:
 @app.command()
 def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] = None, as_json: Json = False) -> None:
     """Finish or fail what a killed process left, by the evidence in Nessie and the ledger; remove expired branches."""
-    from medallion import job, recovery
+    from medallion import janitor, job, recovery
     from medallion.pipeline import Lake
 
     with Lake(load()) as lake:
@@ -185,7 +185,15 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
                 for r in publication["marked"]
             ]
         if run_id is None:
-            found += [asdict(one) for one in recovery.prune(lake.nessie, lake.journal, lake.settings.runs.failed_branch_ttl_days)]
+            found += [
+                {
+                    "run_id": one.run_id,
+                    "before": one.state,
+                    "after": one.state,
+                    "why": f"branch {one.branch} is removed: {one.why}",
+                }
+                for one in janitor.clean(lake.nessie, lake.journal, lake.settings.runs.failed_branch_ttl_days)
+            ]
     if as_json:
         show_json(found)
     elif found:

@@ -71,8 +71,9 @@ def _parser(description: str) -> argparse.ArgumentParser:
 
 def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool = False) -> None:
     """Run a request and print its outcome. Raises: MedallionError."""
+    from medallion.janitor import clean
     from medallion.pipeline import Lake, Request, execute, write
-    from medallion.recovery import prune, resume
+    from medallion.recovery import resume
     from medallion.settings import load
 
     report = reporter_beside_json() if options.json else reporter()
@@ -81,8 +82,8 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool =
         for one in resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
-        for one in prune(lake.nessie, lake.journal, lake.settings.runs.failed_branch_ttl_days):
-            report(f"run {one.run_id}: {one.why}")
+        for gone in clean(lake.nessie, lake.journal, lake.settings.runs.failed_branch_ttl_days):
+            report(f"branch {gone.branch} is removed: {gone.why}")
         outcome = write(lake, options.run, request, report) if options.run else execute(lake, request, report)
         shown = publish_gold(lake, report) if publish else None
         made = build_marts(lake, report) if marts else None

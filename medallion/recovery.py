@@ -9,7 +9,7 @@ from medallion.errors import UsageError
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import send
 from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie, Reference
-from medallion.lakehouse.run import LIVE, PREFIX, remove_branch
+from medallion.lakehouse.run import LIVE, remove_branch
 from medallion.lakehouse.standing import standing
 
 PARTS = "parts"
@@ -75,29 +75,6 @@ def abandon(journal: Journal, run_id: str) -> str:
     journal.update(row["run_id"], state="failed", error="abandoned")
     journal.release(row["run_id"])
     return str(row["run_id"])
-
-
-def prune(nessie: Nessie, journal: Journal, ttl_days: int) -> list[Resumed]:
-    """Remove the branches of failed and conflicted runs that ended more than so many days ago, and those that runs
-    which are on main, or had nothing to do, left behind because their process was killed or cut off.
-
-    Nothing else is removed: no branch of another run or of no run, no row of the journal, and no file, for files
-    are shared between branches. Returns: the runs whose branch is gone.
-    Raises: ServiceUnavailable; what is removed by then stays so, and the next time goes on.
-    """
-    there = {reference.name: reference for reference in nessie.references(PREFIX)}
-    found = []
-    for row in journal.leaving([name.removeprefix(PREFIX) for name in there], ttl_days) if there else ():
-        run_id, branch, state = row["run_id"], row["branch"], row["state"]
-        if state not in ("failed", "conflicted"):
-            remove_branch(nessie, journal, run_id, branch)
-            why = f"it is {state}; its branch {branch} was left behind and is removed"
-        else:
-            with journal.step(run_id, "run.branch.expire", branch=branch, at=there[branch].hash):
-                nessie.delete_branch(branch)
-            why = f"it ended more than {ttl_days} days ago; its branch {branch} is removed"
-        found.append(Resumed(run_id, state, state, why))
-    return found
 
 
 def mark_published(nessie: Nessie, journal: Journal, shown: str | None) -> list[str]:

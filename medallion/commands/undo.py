@@ -1,4 +1,4 @@
-"""The commands `medallion revert` and `medallion restore`; `medallion.cli` takes them in."""
+"""The commands `medallion revert`, `restore` and `janitor`; `medallion.cli` takes them in."""
 
 from __future__ import annotations
 
@@ -56,6 +56,31 @@ def restore(
         return restores.dry_run(lake, to) if dry_run else restores.restore(lake, to, report, publish=publish)
 
     _carry_out(work, publish and not dry_run, as_json)
+
+
+@app.command()
+def janitor(
+    dry_run: Annotated[bool, typer.Option("--dry-run/--yes", help="Only say what would go, or remove it.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Branches that nobody needs: of runs that failed or were abandoned, when their time is over; of merged ones at once."""
+    from contextlib import closing
+
+    from medallion import janitor as cleaning
+    from medallion.lakehouse.journal import Journal
+    from medallion.lakehouse.nessie import Nessie
+
+    settings = load()
+    with closing(Nessie(settings.nessie)) as nessie, Journal(settings.postgres) as journal:
+        work = cleaning.leaving if dry_run else cleaning.clean
+        rows = [asdict(one) for one in work(nessie, journal, settings.runs.failed_branch_ttl_days)]
+    if as_json:
+        show_json(rows)
+        return
+    if rows:
+        show_table(rows, ("run_id", "state", "branch", "why"))
+    count = f"{len(rows)} branch{'' if len(rows) == 1 else 'es'}"
+    print(f"{count} would be removed; `medallion janitor --yes` does it" if dry_run else f"{count} removed")
 
 
 def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: bool, as_json: bool) -> None:

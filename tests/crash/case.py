@@ -37,7 +37,7 @@ SERVERS: dict[str, tuple[Server, ...]] = {
     "journal": ("journal",), "run": ("nessie", "journal"), "init": ("nessie", "minio"), "table": ("minio",),
     "write": ("nessie", "minio", "journal"), "data": ("nessie", "minio"), "quarantine": ("nessie", "minio"),
     "branch": ("nessie",), "gate": ("minio", "nessie"), "object": ("minio",), "merge": ("nessie",), "merge.request": ("journal",),
-    "rebase": ("nessie",), "publish": ("warehouse",),
+    "rebase": ("nessie",), "undo": ("nessie", "minio"), "publish": ("warehouse",),
 }  # fmt: skip
 """The servers that a step speaks to, by its name or the first part of that."""
 
@@ -156,7 +156,7 @@ def scenario(step: str) -> str:
     return {
         "init.tables": "first", "table.create": "first", "branch.commit": "first", "publish.create": "first",
         "publish.prepare": "first", "data.evolve": "columns", "publish.add_columns": "columns", "rebase.branch": "conflict",
-        "rebase.commit": "conflict", "run.branch.expire": "expire", "publish.rollback": "outrun",
+        "rebase.commit": "conflict", "run.branch.expire": "expire", "publish.rollback": "outrun", "undo.tables": "revert",
     }.get(step, "run")  # fmt: skip
 
 

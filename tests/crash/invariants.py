@@ -10,7 +10,7 @@ from tests.crash.place import ROWS_A_DAY, Place, Told
 from tests.crash.stores import Commit, Row, Stores
 
 LIVE = {"open", "written", "validated", "merging"}
-ON_MAIN = {"merged", "published"}
+ON_MAIN = {"merged", "published", "reverted"}
 FORESEEN = {0, 3, 4, 5}
 """Exit codes that a fault may lead to: it went well, or the gate, others, or a server stopped it."""
 
@@ -66,6 +66,8 @@ class Watch:
             return [] if mine == every else [f"it creates {sorted(mine)} and not every table"]
         if not run["gated"]:
             return [f"run {commit.run} never passed the gate"]
+        if run["kind"] == "revert":
+            return self._revert(commit)
         before = {(row["_logical_date"], row["_source_row"]) for row in self._before["bronze"]}
         bronze = self.stores.rows(place.bronze.dataset, commit.hash) or []
         after = Counter((row["_logical_date"], row["_source_row"]) for row in bronze)
@@ -89,6 +91,22 @@ class Watch:
         if whose != {commit.run} or [row["days"] for row in latest] != [len(days)] or not refused:
             wrong.append(f"it holds a part of run {commit.run} only: {sorted(whose)}")
         return wrong
+
+    def _revert(self, commit: Commit) -> list[str]:
+        """Everything is as it was before the run that it takes back, which was the newest."""
+        taken, place = commit.properties.get("medallion.reverts"), self.place
+        earlier = self.commits[:-1]
+        if not earlier or earlier[-1].run != taken:
+            return [f"it takes back {taken}, and not the newest run"]
+        then = earlier[-2].hash
+        tables = (place.bronze.dataset, place.totals.dataset, place.latest.dataset, place.totals.quarantine)
+        found = {name: [self.stores.rows(name, at) or [] for at in (then, commit.hash)] for name in tables}
+        self._before = {"bronze": found[place.bronze.dataset][1]}
+        return [
+            f"{name} is not as it was before run {taken}"
+            for name, (was, now) in found.items()
+            if _values(was, list(was[0]) if was else []) != _values(now, list(was[0]) if was else [])
+        ]
 
     # ── 2 and 5: a run is on main exactly once or not at all, and the journal says which ──────
     def _states(self, runs: list[Row], at_the_end: bool) -> list[str]:

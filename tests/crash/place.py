@@ -23,6 +23,7 @@ from pyiceberg.types import LongType
 
 from medallion import cli, job, pipeline, terminal
 from medallion import settings as settings_module
+from medallion.commands import undo
 from medallion.contract import LAYERS, Column, Contract, Delivery
 from medallion.domain import Domains
 from medallion.errors import ServiceUnavailable
@@ -97,11 +98,15 @@ class Place:
         """`medallion resume --json`."""
         return self.command(lambda: cli.resume(None, True))
 
+    def revert(self, run_id: str) -> Told:
+        """`medallion revert RUN --json`, with publication."""
+        return self.command(lambda: undo.revert(run_id, as_json=True))
+
     def command(self, what: Any, *, refused: bool = False) -> Told:
         """Run a command in this process as the command line does, in this place."""
         out, err = io.StringIO(), io.StringIO()
         with ExitStack() as patched:
-            for module in (settings_module, cli):
+            for module in (settings_module, cli, undo):
                 patched.enter_context(mock.patch.object(module, "load", return_value=self.settings))
             patched.enter_context(mock.patch.object(pipeline, "Lake", lambda settings: Lake(settings, self.domains)))
             patched.enter_context(mock.patch.object(pipeline, "_write", _Writer(self, refused)))

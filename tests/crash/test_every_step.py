@@ -19,7 +19,7 @@ from tests.crash.faults import KILLS
 
 QUICK = (*KILLS, "answer lost", "request lost", "error answered")
 """The faults that take no longer than a run."""
-WITH_SPARK = {"fetch", "land", "data.merge", "data.compact", "data.staged", "rebase.rules"}
+WITH_SPARK = {"fetch", "land", "data.merge", "data.compact", "data.staged", "rebase.rules", "undo.rules"}
 NOT_HIT = {"publish.widen", "publish.exchange", "publish.describe", "publish.relate", "publish.marts.build", "marts.build"}
 """Steps that no day of the harness passes; tests of their own have their failures."""
 

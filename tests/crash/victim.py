@@ -132,11 +132,13 @@ def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number:
         _be_outrun(place, day)
     if what == "outrun":
         _be_overtaken(place, day)
+    run_id = _make_a_day(place, day) if what == "revert" else ""
     steps.around = saboteur
     told: object = {
         "run": lambda: behind.run(day),
         "expire": lambda: behind.run(day),
         "outrun": lambda: behind.run(day),
+        "revert": lambda: behind.revert(run_id),
         "conflict": lambda: behind.run(day, only_bronze=True),
         "refused": lambda: behind.run(day, refused=True),
         "recover": lambda: _recover(place, day, only_bronze=False),
@@ -203,6 +205,13 @@ def _leave_a_failed_run(place: Place, day: date) -> None:
         password=postgres.password.get_secret_value(), dbname=postgres.database, autocommit=True,
     ) as connection:  # fmt: skip
         connection.execute("UPDATE ops.runs SET ended_at = ended_at - interval '1 year' WHERE run_id = %s", (run.id,))
+
+
+def _make_a_day(place: Place, day: date) -> str:
+    """The day is merged and published. Returns: its run's id."""
+    told = place.run(day)
+    assert told.code == 0, told.err
+    return str(told.json["run_id"])
 
 
 def _be_outrun(place: Place, day: date) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from medallion import recovery
+from medallion.commands import undo as commands
 from medallion.contract import Contract
 from medallion.errors import UsageError
+from medallion.janitor import Leaving, clean, leaving
 from medallion.lakehouse.nessie import MAIN, Reference
 from medallion.lakehouse.run import Run, fail
 from medallion.lakehouse.store import Store
@@ -67,12 +69,15 @@ def test_only_expired_branches_of_failed_runs_are_removed_and_no_file(runs: Prot
     files = Store(runs.settings.s3).versions(mine.bucket, prefix)
     written = runs.nessie.tables(runs.nessie.reference(expired[0].branch))[mine.dataset]
     assert written != tables[mine.dataset]
-    recovery.prune(runs.nessie, runs.journal, 10_000)  # what other tests merged and left
+    clean(runs.nessie, runs.journal, 10_000)  # what other tests merged and left
     before = {reference.name for reference in runs.nessie.references()}
 
-    found = recovery.prune(runs.nessie, runs.journal, TTL_DAYS)
+    told = leaving(runs.nessie, runs.journal, TTL_DAYS)
+    assert {reference.name for reference in runs.nessie.references()} == before, "it only looked"
+    found = clean(runs.nessie, runs.journal, TTL_DAYS)
 
-    assert {(one.run_id, one.after) for one in found} == {(expired[0].id, "failed"), (expired[1].id, "conflicted")}
+    assert found == told
+    assert {(one.run_id, one.state) for one in found} == {(expired[0].id, "failed"), (expired[1].id, "conflicted")}
     assert before - {reference.name for reference in runs.nessie.references()} == {run.branch for run in expired}
     assert {*others, *[run.branch for run in kept]} <= {reference.name for reference in runs.nessie.references()}
     assert (runs.main(), runs.nessie.tables(Reference(MAIN, main.hash))) == (main, tables)
@@ -82,7 +87,7 @@ def test_only_expired_branches_of_failed_runs_are_removed_and_no_file(runs: Prot
     assert runs.journal.steps(expired[0].id)[-1]["name"] == "run.branch.expire"
     with pytest.raises(UsageError, match="there is no branch"):
         runs.nessie.reference(expired[0].branch)
-    assert recovery.prune(runs.nessie, runs.journal, TTL_DAYS) == []
+    assert clean(runs.nessie, runs.journal, TTL_DAYS) == []
 
     for name in [*others, *[run.branch for run in kept]]:
         runs.nessie.delete_branch(name)
@@ -90,17 +95,38 @@ def test_only_expired_branches_of_failed_runs_are_removed_and_no_file(runs: Prot
         runs.journal.update(run.id, state="failed", error="left by a test")
 
 
-@pytest.mark.parametrize("state", ["merged", "published", "unchanged"])
+@pytest.mark.parametrize("state", ["merged", "published", "reverted", "unchanged"])
 def test_the_branch_that_a_run_left_behind_is_removed_at_once(runs: ProtocolRuns, mine: Contract, state: str) -> None:
     """As of a process that was killed after it had written down that the run is at an end."""
     run, _ = runs.written({mine: value(2)})
     ended(runs, run, state, 0)
-    main = runs.main()
+    main, at = runs.main(), runs.nessie.reference(run.branch).hash
 
-    found = [one for one in recovery.prune(runs.nessie, runs.journal, TTL_DAYS) if one.run_id == run.id]
+    found = [one for one in clean(runs.nessie, runs.journal, TTL_DAYS) if one.run_id == run.id]
 
-    why = f"it is {state}; its branch {run.branch} was left behind and is removed"
-    assert found == [recovery.Resumed(run.id, state, state, why)]
+    assert found == [Leaving(run.id, state, run.branch, at, f"it is {state}, and left it behind")]
     assert runs.nessie.references(run.branch) == []
     assert (runs.main(), runs.state(run)) == (main, state)
     assert runs.journal.steps(run.id)[-1]["name"] == "run.branch.remove"
+
+
+def test_the_command_shows_what_would_go_and_removes_it_when_told_to(
+    runs: ProtocolRuns, mine: Contract, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "load", lambda: runs.settings)
+    clean(runs.nessie, runs.journal, TTL_DAYS)
+    run, _ = runs.written({mine: value(2)})
+    ended(runs, run, "failed", runs.settings.runs.failed_branch_ttl_days + 1)
+
+    commands.janitor()
+    assert "1 branch would be removed; `medallion janitor --yes` does it" in (told := capsys.readouterr().out)
+    assert run.id in told
+    assert runs.nessie.references(run.branch) != []
+    commands.janitor(dry_run=True, as_json=True)
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["run_id"], row["branch"], row["state"]) == (run.id, run.branch, "failed")
+    commands.janitor(dry_run=False)
+    assert "1 branch removed" in capsys.readouterr().out
+    assert runs.nessie.references(run.branch) == []
+    commands.janitor()
+    assert "0 branches would be removed" in capsys.readouterr().out
