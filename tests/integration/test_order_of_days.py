@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from medallion import pipeline
-from medallion.errors import InputError
+from medallion.errors import InputError, UsageError
 from medallion.lakehouse.nessie import MAIN
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
+from medallion.revert import revert
 from medallion.settings import Settings
 from tests.toy_domains import deliver, readings
 
@@ -236,3 +237,31 @@ def test_everything_late_and_wrong_first(diary: Diary, corrected_in_order: Rows)
     diary.run(D1)
 
     assert diary.tables() == corrected_in_order
+
+
+def test_a_wrong_day_is_taken_back_with_the_days_that_read_it_and_these_run_again(diary: Diary, in_order: Rows) -> None:
+    def quiet(line: str) -> None: ...
+
+    diary.sites(D1, SITES)
+    diary.readings(D1)
+    first = diary.run(D1)
+    diary.readings(D2, ["a,998", "b,999"])
+    wrong = diary.run(D2)
+    diary.readings(D3)
+    later = diary.run(D3)
+    before = diary.main()
+    with pytest.raises(UsageError, match=rf"1 later run read or replaced[\s\S]*medallion revert {later.run_id}"):
+        revert(diary.lake, wrong.run_id, quiet)
+
+    done = revert(diary.lake, wrong.run_id, quiet, again=True)
+
+    (commit,) = diary.lake.nessie.log(diary.lake.nessie.reference(MAIN), until=before)
+    assert (commit.hash, done.again) == (done.merged_hash, [str(D3)])
+    assert done.reverted == [later.run_id, wrong.run_id]
+    states = {run: diary.lake.journal.run(run)["state"] for run in (first.run_id, wrong.run_id, later.run_id)}
+    assert states == {first.run_id: "merged", wrong.run_id: "reverted", later.run_id: "reverted"}
+    days = {json.loads(row)["day"] for row in diary.tables()["silver.{}.readings"]}
+    assert days == {str(D1), str(D3)}
+    diary.readings(D2)
+    diary.run(D2)
+    assert diary.tables() == in_order

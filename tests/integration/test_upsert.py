@@ -21,6 +21,8 @@ from medallion.lakehouse.history import deleted_in_place
 from medallion.lakehouse.nessie import MAIN, Content
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
+from medallion.restore import restore
+from medallion.revert import revert
 from medallion.settings import Settings
 from tests.toy_domains import changes, deliver
 
@@ -216,3 +218,28 @@ def test_a_transform_that_makes_more_of_a_date_beside_others_is_refused(quick_se
             execute(customers.lake, Request(D2, domain=customers.name), report=lambda line: None)
         assert "does the transform make of a row the same whatever" in (refused.value.hint or "")
         assert customers.content(customers.latest) == before
+
+
+def test_a_merged_date_is_taken_back_with_the_rows_it_replaced_and_merges_again(customers: Customers) -> None:
+    def quiet(line: str) -> None: ...
+
+    def held() -> tuple[dict[int, str], list[tuple[date, int]]]:
+        return customers.cities(), customers.aside()
+
+    customers.deliver(D1)
+    customers.run(D1)
+    empty = next(iter(customers.lake.nessie.log(customers.lake.nessie.reference(MAIN)))).parent
+    customers.deliver(D2)
+    before = held()
+    second = customers.run(D2)
+    after = held()
+    assert deleted_in_place(customers.lake.settings.s3, customers.content(customers.latest)) > 0
+
+    revert(customers.lake, second.run_id, quiet)
+    assert held() == before
+    customers.run(D2)
+    assert held() == after
+    restore(customers.lake, empty, quiet)
+    assert held() == ({}, [])
+    customers.run(D1)
+    assert held() == before
