@@ -110,6 +110,8 @@ def test_alone_it_shows_its_commands_and_each_has_help(medallion: Commands) -> N
         (["merge", "nosuch"], "no run 'nosuch'"),
         (["abandon", "nosuch"], "no run 'nosuch'"),
         (["resume", "nosuch"], "no run 'nosuch'"),
+        (["revert", "nosuch"], "no run 'nosuch'"),
+        (["restore", "--to", "yesterday"], "'yesterday' is neither a commit of main nor a time"),
         (["publish", "--at", "nosuch"], "nosuch"),
         (["sql", "DROP TABLE gold.shop.daily_totals"], "this is a DROP"),
         (["sql", "INSERT INTO gold.shop.daily_totals SELECT 1"], "this is a INSERT"),

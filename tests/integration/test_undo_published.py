@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date
 
 import pytest
 
+from medallion import pipeline, story
+from medallion.commands import undo as commands
 from medallion.errors import UsageError
 from medallion.job import publish_gold
+from medallion.lake import Lake
 from medallion.lakehouse.nessie import Content
 from medallion.lakehouse.run import open_run
 from medallion.publish.publication import history
@@ -116,3 +120,40 @@ def test_a_column_that_went_is_asked_for_before_the_warehouse_loses_it(days: Day
     assert "--allow-breaking" in str(refused.value.hint)
     done = publish_gold(days.lake, lambda line: None, allow_breaking=[f"{days.daily.dataset}.more"])
     assert (done["outcome"], shown(days)[0]) == ("published", [(D1, 10)])
+
+
+def test_the_commands_publish_and_tell_what_they_did(
+    days: Days, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "load", lambda: days.settings)
+    monkeypatch.setattr(pipeline, "Lake", lambda settings: Lake(settings, days.lake.domains))
+    first = days.run(D1, 10, daily=True)
+    then = days.main().hash
+    second = days.run(D2, 20, daily=True)
+    publish(days)
+
+    commands.revert(first, dry_run=True, as_json=True)
+    told = json.loads(capfd.readouterr().out)
+    assert (told["run_id"], told["reverted"], told["publication"]) == (None, [first], None)
+    assert [(one["table"], one["way"], one["rows_before"], one["rows_after"]) for one in told["tables"]] == [
+        (contract.dataset, "files", 2, 1) for contract in (days.bronze, days.daily, days.silver)
+    ]
+    assert shown(days) == ([(D1, 10), (D2, 20)], [])
+
+    commands.revert(first)
+    out = capfd.readouterr().out
+    assert f"taken back: {first}" in out
+    assert "merged, main is at" in out
+    assert shown(days) == ([(D2, 20)], [])
+    row = next(row for row in story.runs(days.lake.journal) if row["run"] == first)
+    assert (row["state"], str(row["reverted_by"]).startswith("revert-")) == ("reverted", True)
+    told = story.show(days.lake.journal, days.lake.store, row["reverted_by"])
+    assert (told["kind"], told["options"]["reverts"]) == ("revert", [first])
+
+    commands.restore(then[:12], as_json=True)
+    told = json.loads(capfd.readouterr().out)
+    assert (told["state"], told["returned"], second in told["reverted"]) == ("merged", [first], True)
+    assert told["publication"]["outcome"] == "published"
+    assert shown(days) == ([(D1, 10)], [])
+    commands.restore(then[:12], publish=False)
+    assert "unchanged" in capfd.readouterr().out
