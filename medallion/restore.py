@@ -30,18 +30,18 @@ def restore(lake: Lake, to: str, report: Report = print, *, publish: bool = True
         to: a commit, at least its first 8 digits; or a time, which stands for the newest commit that is not after it.
     Raises: UsageError if there is no such commit or time, or files that are needed are gone; as `medallion.undo.carry_out`.
     """
-    at = find(lake.nessie, to)
+    at, main = find(lake.nessie, to), lake.nessie.reference(MAIN)
     then = tables_at(lake, at.hash)
-    _check(lake, then, at)
+    _check(lake, tables_at(lake, main.hash), then, at)
     return carry_out(lake, KIND, lambda run: _prepare(lake, run, at, then), report, publish=publish)
 
 
 def dry_run(lake: Lake, to: str) -> Undone:
     """What `restore` would do; nothing is written. Raises: as `restore`."""
     at, main = find(lake.nessie, to), lake.nessie.reference(MAIN)
-    then = tables_at(lake, at.hash)
-    _check(lake, then, at)
-    changes = _changes(lake, tables_at(lake, main.hash), then)
+    now, then = tables_at(lake, main.hash), tables_at(lake, at.hash)
+    _check(lake, now, then, at)
+    changes = _changes(lake, now, then)
     runs = moved(list(lake.nessie.log(main)), _properties(at, main.hash))
     return Undone(None, "dry run", None, runs[REVERTS], runs[RETURNS], changes)
 
@@ -117,5 +117,7 @@ def _empty(content: Content) -> bool:
     return content["snapshotId"] in (-1, None)
 
 
-def _check(lake: Lake, then: dict[str, Content], at: Commit) -> None:
-    check_files(lake.settings.s3, then.values(), f"main as it was at {at.hash[:12]}")
+def _check(lake: Lake, now: dict[str, Content], then: dict[str, Content], at: Commit) -> None:
+    """See that what is not in use now is there all the same. Raises: UsageError."""
+    wanted = [content for name, content in then.items() if content != now.get(name)]
+    check_files(lake.settings.s3, wanted, f"main as it was at {at.hash[:12]}")

@@ -92,7 +92,8 @@ def carry_out(lake: Lake, kind: str, prepare: Callable[[Run], Prepared], report:
                 previous, contested = run.id, conflict.keys
                 continue
             finally:
-                lake.journal.release(run.id)
+                with suppress(ServiceUnavailable):  # the lock goes with the connection
+                    lake.journal.release(run.id)
             options = run.options
             return Undone(
                 run.id, run.state, merged, options["reverts"], options["returns"], prepared.changes,

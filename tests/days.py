@@ -19,7 +19,7 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.table import Table
 
-from medallion.contract import Contract, Delivery, Materialisation
+from medallion.contract import Contract, Delivery, Materialisation, Rule
 from medallion.domain import Domains
 from medallion.lake import Lake
 from medallion.lakehouse.catalog import ensure_tables
@@ -36,15 +36,20 @@ DELIVERY = Delivery("csv", "none", "", "domain={domain}/counts/{year}/{month}/{d
 
 
 class Days:
-    """A domain of its own, with a lake that knows no other."""
+    """A domain of its own, with a lake that knows no other. `rules` are those of silver."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *rules: Rule) -> None:
         self.domain = f"d{uuid.uuid4().hex[:10]}"
         path = DELIVERY.path.replace("{domain}", self.domain)
         delivery = Delivery(**(asdict(DELIVERY) | {"path": path}))
         self.bronze = gold("counts", {"value": "string"}, layer="bronze", domain=self.domain, delivery=delivery)
         self.silver = gold(
-            "counts", {"value": "bigint"}, layer="silver", domain=self.domain, materialisation=Materialisation("date")
+            "counts",
+            {"value": "bigint"},
+            layer="silver",
+            domain=self.domain,
+            materialisation=Materialisation("date"),
+            rules=rules,
         )
         self.gold = gold("total", {"total": "bigint"}, domain=self.domain)
         self.daily = gold(

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from medallion import pipeline
-from medallion.errors import InputError, UsageError
+from medallion.contract import Rule
+from medallion.errors import GateRefused, InputError, UsageError
 from medallion.lakehouse.nessie import MAIN
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
 from medallion.revert import revert
 from medallion.settings import Settings
+from tests.days import Days
 from tests.toy_domains import deliver, readings
 
 pytest_plugins = ["tests.quick_sessions"]
@@ -265,3 +267,19 @@ def test_a_wrong_day_is_taken_back_with_the_days_that_read_it_and_these_run_agai
     diary.readings(D2)
     diary.run(D2)
     assert diary.tables() == in_order
+
+
+def test_what_is_left_of_a_table_is_judged_by_the_rules_on_all_its_rows(quick_settings: Settings) -> None:
+    two = Rule("two_rows", "error", 0, "at least two rows", rows=(2, float("inf")), scope="table")
+    with Days(quick_settings, two) as days:
+        first, before = days.run(D1, 10), days.run(D2, 20)
+        main = days.main()
+        with pytest.raises(GateRefused, match="two_rows"):
+            revert(days.lake, first, lambda line: None)
+        assert (days.main(), days.row(first)["state"], days.row(before)["state"]) == (main, "merged", "merged")
+        days.run(D3, 30)
+        done = revert(days.lake, first, lambda line: None)
+        assert days.rows(days.silver) == [(D2, 20), (D3, 30)]
+        verdicts = days.row(str(done.run_id))["story"]["writes"]
+        (told,) = [verdict for write in verdicts for verdict in write["verdicts"]]
+        assert (told["rule"], told["passed"]) == ("two_rows", True)

@@ -16,7 +16,8 @@ from pyiceberg.table import Table
 from medallion.contract import Layout, Materialisation, PartitionBy
 from medallion.lakehouse.history import DATE_PROPERTY, INPUTS_PROPERTY
 from medallion.lakehouse.nessie import Content
-from medallion.lakehouse.replay import NotReplayable, changes, replay, writes
+from medallion.lakehouse.putback import put_back, same_state
+from medallion.lakehouse.replay import NotReplayable, changes, replay, undone, writes
 from medallion.lakehouse.table import create, open_static
 from medallion.settings import Settings
 from tests.lake_tables import gold, write
@@ -139,3 +140,44 @@ def test_what_else_was_done_to_a_table_is_told(stack: Settings, base: Content, s
 def test_a_table_that_was_put_back_is_told(stack: Settings, base: Content) -> None:
     with pytest.raises(NotReplayable, match="put back to an earlier state"):
         changes(stack.s3, after(stack, base, put(D3, a=1)), base)
+
+
+def test_a_revert_or_a_restore_in_a_table_is_told(stack: Settings, base: Content) -> None:
+    """A run that wrote meanwhile is run again as a whole then."""
+    later = after(stack, base, put(D3, a=1))
+    for changed in (put_back(stack.s3, later, base), replay(stack.s3, later, [undone(stack.s3, base, later, later)])):
+        assert rows(stack, changed) == rows(stack, base)
+        with pytest.raises(NotReplayable, match="something in it was reverted or restored"):
+            changes(stack.s3, later, changed)
+
+
+def test_what_cannot_be_taken_back_by_files_is_told(stack: Settings, base: Content) -> None:
+    mine = after(stack, base, put(D1, a=7))
+    with pytest.raises(NotReplayable, match="its files were rewritten or replaced since"):
+        undone(stack.s3, base, mine, after(stack, mine, put(D1, a=8)))
+    with pytest.raises(NotReplayable, match="its partitioning changed since"):
+        undone(stack.s3, base, mine, after(stack, mine, _partitioning))
+    with pytest.raises(NotReplayable, match="its schema changed"):
+        undone(stack.s3, base, after(stack, base, _column, put(D3, a=1)), after(stack, base, _column, put(D3, a=1)))
+    with pytest.raises(NotReplayable, match="its history does not lead from one version to the other"):
+        undone(stack.s3, mine, base, base)
+    with pytest.raises(NotReplayable, match="files that it replaced are there again"):
+        undone(stack.s3, base, mine, after(stack, mine, _twice(stack, base)))
+
+
+def _twice(settings: Settings, content: Content) -> Step:
+    """Take a table's files into it once more, as somebody may by hand."""
+    paths = sorted(files(settings, content))
+    return lambda table: table.add_files(paths, check_duplicate_files=False)
+
+
+def test_the_same_state_is_known_by_what_it_was_put_back_from(stack: Settings, base: Content) -> None:
+    later = after(stack, base, put(D3, a=1))
+    back = put_back(stack.s3, later, base)
+    assert back["metadataLocation"] not in (base["metadataLocation"], later["metadataLocation"])
+    assert same_state(stack.s3, back, base)
+    assert same_state(stack.s3, put_back(stack.s3, back, back), base)
+    assert not same_state(stack.s3, back, later)
+    assert not same_state(stack.s3, back, None)
+    assert not same_state(stack.s3, back, put_back(stack.s3, back, None))
+    assert rows(stack, put_back(stack.s3, back, None)) == []

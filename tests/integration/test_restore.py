@@ -39,6 +39,7 @@ def restored(days: Days, to: str) -> Undone:
 def test_main_is_what_it_was_then_and_goes_on_from_there(days: Days) -> None:
     first = days.run(D1, 10, total=True)
     then, at = days.everything(), days.main()
+    sandbox = days.lake.nessie.create_branch(f"dev-sandbox/{days.domain}", at)
     second = days.run(D1, 11, total=True)
     third = days.run(D2, 20, total=True)
     before = days.main()
@@ -48,6 +49,8 @@ def test_main_is_what_it_was_then_and_goes_on_from_there(days: Days) -> None:
     done = restored(days, at.hash)
 
     assert days.everything() == then
+    assert days.lake.nessie.reference(sandbox.name) == sandbox
+    days.lake.nessie.delete_branch(sandbox.name)
     assert (told.tables, told.reverted) == (done.tables, done.reverted)
     assert done.reverted == [third, second]
     (commit,) = days.lake.nessie.log(days.main(), until=before.hash)
