@@ -74,12 +74,17 @@ class Days:
         run = open_run(self.lake.nessie, self.lake.journal, "pipeline", day)
         return self.finish(run, self.written(run, day, value, **options))
 
+    def run_of_gold(self, day: date) -> str:
+        """Gold as a whole from what silver holds, and nothing else. Returns: the run's id."""
+        run = open_run(self.lake.nessie, self.lake.journal, "gold", day)
+        run.reads |= {self.silver.dataset, self.gold.dataset}
+        return self.finish(run, {self.gold.dataset: self._total(run, run.base[self.silver.dataset])})
+
     def written(
         self, run: Run, day: date, value: int, *, total: bool = False, daily: bool = False, delivered: Delivered | None = None
     ) -> dict[str, Content]:
         """What a run of a day writes: the tables' new versions; its story is noted."""
         one, base = delivered or self.delivery(day, value), run.base
-        notes = {DATE_PROPERTY: str(day)}
         tables = {
             self.bronze.dataset: self._bronze(base[self.bronze.dataset], one, value, run.id),
             self.silver.dataset: self._of_date("_logical_date", base[self.silver.dataset], day, value),
@@ -88,17 +93,18 @@ class Days:
         self._note(run, self.bronze, day)
         self._note(run, self.silver, day, inputs={self.bronze.dataset: [str(day)]})
         if total:
-            of_silver = sum(row["value"] for row in self._read(tables[self.silver.dataset]))
-            made = {INPUTS_PROPERTY: f"of {run.id}", CODE_PROPERTY: "1"}
-            tables[self.gold.dataset] = self._replaced(
-                base[self.gold.dataset], [{"total": of_silver}], notes | {DATE_PROPERTY: ""} | made
-            )
-            self._note(run, self.gold, None, inputs={self.silver.dataset: ["None"]})
+            tables[self.gold.dataset] = self._total(run, tables[self.silver.dataset])
         if daily:
             tables[self.daily.dataset] = self._of_date("day", base[self.daily.dataset], day, value)
             self._note(run, self.daily, day, inputs={self.silver.dataset: [str(day)]})
         run.reads |= set(tables)
         return tables
+
+    def _total(self, run: Run, silver: Content) -> Content:
+        total = sum(row["value"] for row in self._read(silver))
+        notes = {DATE_PROPERTY: "", INPUTS_PROPERTY: f"of {run.id}", CODE_PROPERTY: "1"}
+        self._note(run, self.gold, None, inputs={self.silver.dataset: ["None"]})
+        return self._replaced(run.base[self.gold.dataset], [{"total": total}], notes)
 
     def finish(self, run: Run, tables: dict[str, Content]) -> str:
         """Put these on the run's branch and merge it. Returns: its id."""

@@ -11,6 +11,7 @@ from pyiceberg.types import LongType
 
 from medallion.errors import UsageError
 from medallion.lakehouse.history import made
+from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR, Reference
 from medallion.lakehouse.standing import RESTORES_PROPERTY, standing
 from medallion.lakehouse.store import Store
@@ -134,15 +135,20 @@ def test_a_restore_can_be_taken_back(days: Days) -> None:
     assert days.row(third)["state"] == "merged"
 
 
-def test_only_what_stands_is_noted_as_published(days: Days) -> None:
+def test_only_what_the_shown_commit_holds_is_noted_as_published(days: Days) -> None:
     first = days.run(D1, 10)
-    revert(days.lake, first, lambda line: None)
+    gone = revert(days.lake, first, lambda line: None)
     shown = days.main().hash
-    second = days.run(D2, 20)
-    assert first not in mark_published(days.lake.nessie, days.lake.journal, days.main().hash)
-    assert [days.row(run)["state"] for run in (first, second)] == ["reverted", "published"]
-    ids = [commit.properties.get("medallion.run") for commit in standing(days.lake.nessie.log(Reference(MAIN, shown)))]
-    assert first not in ids
+    assert gone.run_id
+    revert(days.lake, gone.run_id, lambda line: None)
+    assert days.row(first)["state"] == "merged", "it is on main again"
+
+    assert first not in mark_published(days.lake.nessie, days.lake.journal, shown)
+    assert days.row(first)["state"] == "merged", "the warehouse shows main without it"
+    ids = [commit.properties.get(RUN_PROPERTY) for commit in standing(days.lake.nessie.log(Reference(MAIN, shown)))]
+    assert (first in ids, gone.run_id in ids) == (False, True)
+    assert first in mark_published(days.lake.nessie, days.lake.journal, days.main().hash)
+    assert days.row(first)["state"] == "published"
 
 
 def test_a_time_stands_for_the_newest_commit_before_it(days: Days) -> None:
