@@ -86,6 +86,7 @@ def mark_published(nessie: Nessie, journal: Journal, shown: str | None) -> list[
     rows = journal.runs(limit=1000, states=("merged",))
     if not rows or not shown:
         return []
+    merged = {row["merged_hash"]: row["run_id"] for row in rows}
     log = nessie.log(Reference(MAIN, shown), until=rows[-1]["h0"])  # what was opened first began from the oldest commit
     done = [merged[commit.hash] for commit in standing(log) if commit.hash in merged]
     for run_id in done:
