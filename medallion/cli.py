@@ -213,8 +213,8 @@ def runs(limit: int = 20, as_json: Json = False) -> None:
     if as_json:
         show_json(rows)
     else:
-        taken_back = ("reverted_by",) if any(row["reverted_by"] for row in rows) else ()
-        show_table(rows, (*story.RUN_COLUMNS, *taken_back))
+        told = [row | {"run": f"{row['run']}\nreverted by {row['reverted_by']}"} if row["reverted_by"] else row for row in rows]
+        show_table(told, story.RUN_COLUMNS)
 
 
 @app.command()
