@@ -28,9 +28,9 @@ def lineage(
 ) -> None:
     """Which landing files made this: every table in between, and each file with its SHA-256."""
     from medallion import domain
-    from medallion import lineage as lineages
     from medallion.lakehouse.journal import Journal
     from medallion.lakehouse.nessie import Nessie
+    from medallion.lineage import tables as lineages
     from medallion.story import resolve
 
     settings = load()
@@ -73,15 +73,16 @@ def lineage(
 
 def _columns(domains: Domains, dataset: str, column: str, down: bool) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of `dataset`, `column` and `made_of` (`dataset.column` each); and the columns that decide which rows it has."""
-    from medallion import column_lineage, session
+    from medallion import session
+    from medallion.lineage import columns
 
     spark = session.local()
-    found = (column_lineage.down if down else column_lineage.up)(spark, domains, dataset, column)
+    found = (columns.down if down else columns.up)(spark, domains, dataset, column)
     rows = [
         {"dataset": of, "column": name, "made_of": sorted(f"{source}.{one}" for source, one in sources)}
         for (of, name), sources in found
     ]
-    deciding = column_lineage.of_transform(spark, domains, dataset).conditions if dataset in domains.transforms else ()
+    deciding = columns.of_transform(spark, domains, dataset).conditions if dataset in domains.transforms else ()
     return rows, sorted(f"{source}.{one}" for source, one in deciding)
 
 

@@ -14,7 +14,7 @@ from medallion.terminal import reporter, reporter_beside_json, show_json, show_t
 
 if TYPE_CHECKING:
     from medallion.pipeline import Lake
-    from medallion.undo import Undone
+    from medallion.undo.carrying_out import Undone
 
 app = typer.Typer()
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
@@ -32,7 +32,7 @@ def revert(
     as_json: Json = False,
 ) -> None:
     """Take a whole run off main, in a commit of its own; what others appended since stays."""
-    from medallion import revert as reverts
+    from medallion.undo import revert as reverts
 
     def work(lake: Lake, report: Callable[[str], None]) -> Undone:
         if dry_run:
@@ -50,7 +50,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Put everything as it was then on top of main, in a commit of its own."""
-    from medallion import restore as restores
+    from medallion.undo import restore as restores
 
     def work(lake: Lake, report: Callable[[str], None]) -> Undone:
         return restores.dry_run(lake, to) if dry_run else restores.restore(lake, to, report, publish=publish)

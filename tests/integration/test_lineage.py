@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from medallion import lineage
 from medallion import settings as settings_module
 from medallion.cli import app
 from medallion.errors import UsageError
 from medallion.lakehouse.nessie import MAIN, Reference
-from medallion.lineage import Node
+from medallion.lineage import tables as lineage
+from medallion.lineage.tables import Node
 from medallion.pipeline import Lake, Request, execute
 from medallion.settings import Settings
 from tests.toy_domains import deliver, readings

@@ -18,8 +18,8 @@ from medallion.errors import GateRefused, InputError, UsageError
 from medallion.lakehouse.nessie import MAIN
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
-from medallion.revert import revert
 from medallion.settings import Settings
+from medallion.undo.revert import revert
 from tests.days import Days
 from tests.toy_domains import deliver, readings
 

@@ -17,10 +17,10 @@ from medallion.lakehouse.standing import RESTORES_PROPERTY, standing
 from medallion.lakehouse.store import Store
 from medallion.lakehouse.table import open_static
 from medallion.recovery import mark_published
-from medallion.restore import dry_run, find, parse_time, restore
-from medallion.revert import revert
 from medallion.settings import Settings
-from medallion.undo import Undone
+from medallion.undo.carrying_out import Undone
+from medallion.undo.restore import dry_run, find, parse_time, restore
+from medallion.undo.revert import revert
 from tests.days import Days
 from tests.lake_tables import LakeTables, gold
 

@@ -19,10 +19,10 @@ from medallion.lakehouse.standing import REVERTS_PROPERTY
 from medallion.lakehouse.store import Store
 from medallion.lakehouse.table import open_static
 from medallion.recovery import resume
-from medallion.revert import dry_run, revert
 from medallion.settings import Settings
 from medallion.sources.inbox import discover
-from medallion.undo import Undone
+from medallion.undo.carrying_out import Undone
+from medallion.undo.revert import dry_run, revert
 from tests.days import Days
 from tests.lake_tables import write
 

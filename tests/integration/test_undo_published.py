@@ -17,9 +17,9 @@ from medallion.lakehouse.nessie import Content
 from medallion.lakehouse.run import open_run
 from medallion.publish.publication import history
 from medallion.publish.reconcile import reconcile
-from medallion.restore import restore
-from medallion.revert import revert
 from medallion.settings import Settings
+from medallion.undo.restore import restore
+from medallion.undo.revert import revert
 from tests.days import Days
 from tests.lake_tables import write
 from tests.warehouse import POSTGRES, rows, select

@@ -21,9 +21,9 @@ from medallion.lakehouse.history import deleted_in_place
 from medallion.lakehouse.nessie import MAIN, Content
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
-from medallion.restore import restore
-from medallion.revert import revert
 from medallion.settings import Settings
+from medallion.undo.restore import restore
+from medallion.undo.revert import revert
 from tests.toy_domains import changes, deliver
 
 pytest_plugins = ["tests.quick_sessions"]

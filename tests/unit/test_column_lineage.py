@@ -8,9 +8,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from medallion import column_lineage, domain
+from medallion import domain
 from medallion.domain import Domains, Transform
 from medallion.errors import ContractError, UsageError
+from medallion.lineage import columns as column_lineage
 from medallion.settings import Settings
 from tests.lake_tables import gold
 

@@ -1,6 +1,6 @@
 """Taking back what is on `main`, as a run like any other: journal, branch, gate, evidence, and one commit.
 
-What `medallion.revert` and `medallion.restore` share. Such a run names every table of `main` as read: whether anything
+What `medallion.undo.revert` and `medallion.undo.restore` share. Such a run names every table of `main` as read: whether anything
 depends on what goes is a question about all that was merged, so whoever merges meanwhile makes it look again.
 """
 

@@ -1,7 +1,7 @@
 """A run taken off `main` again, as a whole.
 
 What it only appended goes by its files, also where later runs appended beside it. What it replaced goes back to what it
-was, if nothing later depends on it (see `medallion.dependents`); else these runs have to be taken back first, or with it,
+was, if nothing later depends on it (see `medallion.undo.dependents`); else these runs have to be taken back first, or with it,
 and be run again.
 """
 
@@ -13,7 +13,6 @@ from datetime import date
 from typing import Any
 
 from medallion.contract import LAYERS
-from medallion.dependents import History, Merged, history
 from medallion.errors import UsageError
 from medallion.lake import Lake
 from medallion.lakehouse.nessie import MAIN, Content, Reference
@@ -22,7 +21,8 @@ from medallion.lakehouse.replay import NotReplayable, Write, replay, undone
 from medallion.lakehouse.run import LIVE, Run
 from medallion.lakehouse.standing import REVERTS_PROPERTY
 from medallion.pipeline import Request
-from medallion.undo import Change, Prepared, Report, Undone, a_write, carry_out, check_files, rows, tables_at
+from medallion.undo.carrying_out import Change, Prepared, Report, Undone, a_write, carry_out, check_files, rows, tables_at
+from medallion.undo.dependents import History, Merged, history
 
 KIND = "revert"
 
@@ -65,7 +65,7 @@ def revert(lake: Lake, run_id: str, report: Report = print, *, again: bool = Fal
     Args:
         again: also take back the later runs that depend on it, and run them again, in the same commit.
     Raises: UsageError if the run does not stand on `main`, or others depend on it: the message names them, newest first;
-        as `medallion.undo.carry_out`.
+        as `medallion.undo.carrying_out.carry_out`.
     """
     plan(lake, lake.nessie.reference(MAIN), run_id, again=again)  # what cannot be is told before anything begins
     return carry_out(lake, KIND, lambda run: _prepare(lake, run, run_id, again), report, publish=publish)

@@ -17,7 +17,7 @@ from medallion.lakehouse.nessie import MAIN, Commit, Content, Nessie
 from medallion.lakehouse.putback import put_back, same_state
 from medallion.lakehouse.run import Run
 from medallion.lakehouse.standing import RESTORES_PROPERTY, RETURNS, REVERTS, SINCE_PROPERTY, moved
-from medallion.undo import Change, Prepared, Report, Undone, a_write, carry_out, check_files, rows, tables_at
+from medallion.undo.carrying_out import Change, Prepared, Report, Undone, a_write, carry_out, check_files, rows, tables_at
 
 KIND = "restore"
 _QUARANTINE = "__quarantine"
@@ -28,7 +28,7 @@ def restore(lake: Lake, to: str, report: Report = print, *, publish: bool = True
 
     Args:
         to: a commit, at least its first 8 digits; or a time, which stands for the newest commit that is not after it.
-    Raises: UsageError if there is no such commit or time, or files that are needed are gone; as `medallion.undo.carry_out`.
+    Raises: UsageError if there is no such commit or time, or files that are needed are gone; as `carry_out`.
     """
     at, main = find(lake.nessie, to), lake.nessie.reference(MAIN)
     then = tables_at(lake, at.hash)

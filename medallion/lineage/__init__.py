@@ -1,0 +1,1 @@
+"""Where data comes from and where it goes: tables with their landing files, and columns."""
