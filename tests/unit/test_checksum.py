@@ -121,7 +121,8 @@ def test_one_changed_byte_in_a_million_rows_is_found() -> None:
     before, after = digest(table, columns), digest(changed, columns)
     assert before.rows == after.rows == 1_000_000
     assert before.checksum != after.checksum
-    assert digest(table.take(np.random.default_rng(1).permutation(len(table))), columns) == before
+    some = table.slice(0, 100_000)
+    assert digest(some.take(np.random.default_rng(1).permutation(len(some))), columns) == digest(some, columns) != before
 
 
 def test_repeated_rows_count() -> None:
