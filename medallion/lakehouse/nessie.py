@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -27,6 +28,8 @@ from medallion.errors import MedallionError, ServiceUnavailable, UsageError
 MAIN = "main"
 NO_ANCESTOR = "2e1cfa82b035c26cbbbdae632cea070514eb8b773f616aaeaf668e2f0be8f10d"
 """The hash of a reference that has no commit yet."""
+KEPT_HASHES = 4
+"""Of so many hashes the contents are kept: what a run began with, what was judged, and what it is put onto."""
 
 Content = dict[str, Any]
 """A Nessie content as the server sent it: `type`, `id`, and for a table `metadataLocation`, …"""
@@ -96,6 +99,7 @@ class Nessie:
             config["auth"] = {"type": "bearer", "token": secret}
         self._references = pynessie.init(config_dict=config)
         self._http = httpx.Client(base_url=settings.api_v2 + "/", headers=headers, timeout=settings.timeout_s, trust_env=False)
+        self._contents = lru_cache(KEPT_HASHES)(self._contents_at)
 
     def close(self) -> None:
         self._http.close()
@@ -147,11 +151,13 @@ class Nessie:
 
     # ── contents and log ──────────────────────────────────────────────────────────────────────
     def contents(self, at: Reference) -> dict[str, Content]:
-        """Every key at one hash: dotted name -> content, namespaces included."""
-        found: dict[str, Content] = {}
-        for entry in self._pages(f"trees/{_path(at)}/entries", "entries", {"content": "true"}):
-            found[".".join(entry["name"]["elements"])] = entry["content"]
-        return found
+        """Every key at one hash: dotted name -> content, namespaces included. What stands there never changes: it is
+        asked for once."""
+        return dict(self._contents(at))
+
+    def _contents_at(self, at: Reference) -> dict[str, Content]:
+        entries = self._pages(f"trees/{_path(at)}/entries", "entries", {"content": "true"})
+        return {".".join(entry["name"]["elements"]): entry["content"] for entry in entries}
 
     def tables(self, at: Reference) -> dict[str, Content]:
         """Every Iceberg table at one hash: dataset -> content."""

@@ -15,7 +15,7 @@ from medallion.lakehouse import merge as merge_module
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import RUN_PROPERTY, operations
-from medallion.lakehouse.nessie import CommitConflict, CommitRefused, Content, Nessie, Operation
+from medallion.lakehouse.nessie import MAIN, CommitConflict, CommitRefused, Content, Nessie, Operation
 from medallion.lakehouse.run import fail
 from medallion.pipeline import Lake, merge_run
 from medallion.settings import Settings
@@ -76,6 +76,23 @@ def test_puts_deletes_and_reads_pass_in_one_commit_with_its_properties(runs: Pro
     assert old.dataset not in runs.nessie.tables(runs.main())
     row = runs.journal.run(run.id)
     assert (run.state, row["state"], row["merged_hash"], row["judged_hash"]) == ("merged", "merged", merged, judged.hash)
+
+
+def test_what_stands_at_a_hash_is_asked_for_once_and_cannot_be_changed_here(runs: ProtocolRuns, domain: str) -> None:
+    one = gold("one", VALUE, domain=domain)
+    runs.merged({one: value(1)})
+    asked: list[str] = []
+    with closing(Nessie(runs.settings.nessie)) as nessie:
+        nessie._http.event_hooks["request"].append(lambda request: asked.append(request.url.path))
+        main = nessie.reference(MAIN)
+        before = nessie.contents(main)
+        runs.merged({one: value(2)})
+        after = nessie.contents(nessie.reference(MAIN))
+        assert before[one.dataset] != after[one.dataset], "another hash has other contents"
+        wanted = dict(before)
+        before.clear()
+        assert nessie.contents(main) == wanted
+    assert len([path for path in asked if path.endswith("/entries")]) == 2
 
 
 def test_passes_when_only_other_tables_moved(runs: ProtocolRuns, domain: str) -> None:
