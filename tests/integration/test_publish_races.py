@@ -217,7 +217,7 @@ def test_a_reader_never_sees_half_a_publication(settings: Settings, lake: LakeTa
 
     def watch() -> None:
         with closing(session(settings)) as reading:
-            while not over.is_set():
+            while not over.wait(0.03):  # without a pause it takes the time that the publisher needs
                 seen.append(reading.rows(question)[0])
 
     reader = threading.Thread(target=watch)
