@@ -176,7 +176,7 @@ def test_a_reader_never_sees_half_of_the_marts(settings: Settings, one: Any) -> 
 
     def watch(statements: list[str], begin: str | None) -> None:
         with closing(session(settings)) as reading:
-            while not over.is_set():
+            while not over.wait(0.01):  # without a pause it takes the time that the publisher needs
                 if begin:
                     reading.execute(begin)
                 seen.append(tuple(value for each in statements for value in reading.rows(each)[0]))
