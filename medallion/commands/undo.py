@@ -107,8 +107,9 @@ def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: b
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
         done = work(lake, report)
         shown = job.publish_gold(lake, report) if publish else None
+        copied = job.back_up(lake, report) if done.merged_hash else {}
     if as_json:
-        show_json(asdict(done) | {"publication": shown})
+        show_json(asdict(done) | {"publication": shown} | copied)
         return
     _tell(done)
 
