@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench crash readers model
+.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench crash drill readers model
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -92,6 +92,9 @@ notebook: up ## Open the notebooks in JupyterLab, on loopback
 
 bench: setup ## Measure; make bench ARGS=quality for the cost of rules
 	@$(ACTIVATE) && python -m bench $(ARGS)
+
+drill: setup ## Lose a lake in four ways and restore it: make drill ARGS="--runs 20 --rows 100000"
+	@$(ACTIVATE) && python -m bench drill $(ARGS)
 
 # stopped and called again it goes on; MINUTES=30, WORKERS=4, ONLY=merge, WAREHOUSE=snowflake
 crash: setup ## Kill every step in every way: make crash CASES=10 SEED=1

@@ -1,4 +1,4 @@
-"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth]`: run a benchmark and print what it measured.
+"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth|drill]`: run a benchmark and print what it measured.
 It never asserts a time."""
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ depth.add_argument("--rounds", type=int, default=20, help="how often each operat
 publication = chosen.add_parser("publication", help="what it costs to publish, against write_pandas; 20 tables against one")
 publication.add_argument("--rows", type=int, default=1_000_000, help="rows of the table that is prepared")
 publication.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn, after a round to warm up")
+drill = chosen.add_parser("drill", help="a lake is lost in four ways, and restored from its second location")
+drill.add_argument("--runs", type=int, default=20, help="how many runs there are before")
+drill.add_argument("--rows", type=int, default=100_000, help="rows of each of three tables")
 quality.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn, after a round to warm up")
 quality.add_argument("--scale", type=float, default=1, help="TPC-H's scale factor: 1 is 6 million rows of lineitem")
 quality.add_argument(
@@ -72,6 +75,10 @@ if __name__ == "__main__":
         from bench.anomalies import measure as find
 
         find(options.first, options.seeds, options.planted)
+    elif options.what == "drill":
+        from bench.drill import drill as play
+
+        play(options.runs, options.rows)
     else:
         from bench import start_up as first
 

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medallion import terminal
-from medallion.commands import contract, domain, lineage, quality, quarantine, sandbox, schema, undo
+from medallion.commands import backup, contract, domain, lineage, quality, quarantine, sandbox, schema, undo
 from medallion.commands import marts as mart_commands
 from medallion.commands.options import Json
 from medallion.contract import LAYERS
@@ -34,6 +34,7 @@ app.add_typer(schema.app)
 app.add_typer(lineage.app)
 app.add_typer(mart_commands.app)
 app.add_typer(undo.app)
+app.add_typer(backup.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 
@@ -153,10 +154,13 @@ def open_(date: Date) -> None:
 @app.command()
 def merge(run_id: str) -> None:
     """Gate and merge a run that was written in parts."""
+    from medallion import job
     from medallion.pipeline import Lake, merge_run
 
     with Lake(load()) as lake:
         outcome = merge_run(lake, run_id, terminal.reporter())
+        if outcome.merged_hash:
+            job.back_up(lake, terminal.reporter())
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
 
@@ -184,6 +188,8 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
                 {"run_id": r, "before": "merged", "after": "published", "why": f"publication {publication['sequence']}"}
                 for r in publication["marked"]
             ]
+        if any(row["before"] != "merged" and row["after"] == "merged" for row in found):
+            job.back_up(lake, terminal.reporter(sys.stderr))
         if run_id is None:
             found += [
                 {

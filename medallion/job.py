@@ -87,8 +87,9 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool =
         outcome = write(lake, options.run, request, report) if options.run else execute(lake, request, report)
         shown = publish_gold(lake, report) if publish else None
         made = build_marts(lake, report) if marts else None
+        copied = back_up(lake, report) if outcome.merged_hash or (made and made.get("merged_hash")) else {}
     if options.json:
-        show_json(vars(outcome) | {"publication": shown, "marts": made})
+        show_json(vars(outcome) | {"publication": shown, "marts": made} | copied)
         return
     if outcome.writes:
         show_table(outcome.writes, _COLUMNS)
@@ -127,9 +128,24 @@ def marts(as_json: bool = False) -> None:
     from medallion.settings import load
 
     with Lake(load()) as lake:
-        shown = build_marts(lake, reporter_beside_json() if as_json else reporter())
+        report = reporter_beside_json() if as_json else reporter()
+        shown = build_marts(lake, report)
+        copied = back_up(lake, report) if shown.get("merged_hash") else {}
     if as_json:
-        show_json(shown)
+        show_json(shown | copied)
+
+
+def back_up(lake: Lake, report: Report) -> dict[str, Any]:
+    """What is to follow a merge: copies in the second location, if the settings name one and want it then. A backup that
+    fails is told, and takes nothing from the run.
+
+    Returns: what came of it as `backup`, for JSON; nothing if there is none.
+    """
+    if not (lake.settings.backup.location and lake.settings.backup.after_merge):
+        return {}
+    from medallion.backup.backup import after_merge
+
+    return {"backup": after_merge(lake.settings, report)}
 
 
 def build_marts(lake: Lake, report: Report) -> dict[str, Any]:

@@ -124,6 +124,21 @@ class Runs(_Part):
     failed_branch_ttl_days: int = Field(default=30, ge=1)  # how long the branch of a failed run is kept
 
 
+class Backup(_Part):
+    """Copies of the lake in a second location: a folder, or `s3://bucket/prefix` at an endpoint of its own. Without a
+    location there are none. `after_merge`: back up after every merged run. A new base backup is taken when the WAL since
+    the last one has grown to `base_after_mb`."""
+
+    location: str | None = None
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    path_style: bool = True
+    after_merge: bool = True
+    base_after_mb: int = Field(default=1024, ge=64)
+
+
 MartTarget = Literal["postgres_local", "snowflake_dev", "snowflake_prod", "spark"]
 
 
@@ -178,6 +193,7 @@ class Settings(BaseSettings):
     spark: Spark = Spark()
     sources: dict[str, Source] = Field(default_factory=dict)
     runs: Runs = Runs()
+    backup: Backup = Backup()
     marts: Marts = Marts()
     ports: Ports = Ports()
 

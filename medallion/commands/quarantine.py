@@ -82,7 +82,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Put corrected rows through the gate again, by a usual run of their date; or all rows, by a corrected contract."""
-    from medallion import corrections
+    from medallion import corrections, job
     from medallion.pipeline import Lake
     from medallion.publish.publication import publish as publish_gold
     from medallion.recovery import mark_published
@@ -94,8 +94,9 @@ def replay(
         if publish and found.outcome.state == "merged":
             publication = publish_gold(lake.settings, lake.domains, report=report, journal=lake.journal)
             mark_published(lake.nessie, lake.journal, publication.shown)
+        copied = job.back_up(lake, report) if found.outcome.merged_hash else {}
     if as_json:
-        show_json(asdict(found) | {"publication": publication and publication.sequence})
+        show_json(asdict(found) | {"publication": publication and publication.sequence} | copied)
         return
     print(f"run {found.outcome.run_id}: {found.outcome.state}; {dataset} {on}: {found.before} rows in quarantine before, "
           f"{found.after} now")  # fmt: skip

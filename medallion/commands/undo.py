@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medallion.commands import backup
 from medallion.commands.options import Json
+from medallion.errors import UsageError
 from medallion.settings import load
 from medallion.terminal import reporter, reporter_beside_json, show_json, show_table
 
@@ -44,12 +47,22 @@ def revert(
 
 @app.command()
 def restore(
-    to: Annotated[str, typer.Option(help="A commit of main, or a time: 2026-01-31T09:30 (UTC), 2026-01-31T10:30+01:00.")],
+    to: Annotated[
+        str | None, typer.Option(help="A commit of main, or a time: 2026-01-31T09:30 (UTC), 2026-01-31T10:30+01:00.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="A new stack's folder: restore into it from the second location alone.")
+    ] = None,
+    where: backup.Where = None,
     dry_run: DryRun = False,
     publish: Publish = True,
     as_json: Json = False,
 ) -> None:
-    """Put everything as it was then on top of main, in a commit of its own."""
+    """Put everything as it was then on top of main, in a commit of its own; or, with --into, make a new stack."""
+    if into is not None:
+        return backup.restore(into, to, where, as_json)
+    if to is None:
+        raise UsageError("--to is missing: a commit of main, or a time", hint="`medallion runs` shows commits and times")
     from medallion.undo import restore as restores
 
     def work(lake: Lake, report: Callable[[str], None]) -> Undone:
@@ -94,8 +107,9 @@ def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: b
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
         done = work(lake, report)
         shown = job.publish_gold(lake, report) if publish else None
+        copied = job.back_up(lake, report) if done.merged_hash else {}
     if as_json:
-        show_json(asdict(done) | {"publication": shown})
+        show_json(asdict(done) | {"publication": shown} | copied)
         return
     _tell(done)
 

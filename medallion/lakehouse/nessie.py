@@ -178,6 +178,22 @@ class Nessie:
                 return
             yield _commit(meta)
 
+    def puts(self, at: Reference, *, until: str | None = None) -> Iterator[tuple[Commit, dict[str, Content]]]:
+        """Commits from `at` backwards, newest first, `until` (a hash) excluded, and the tables that each put."""
+        if at.hash == NO_ANCESTOR:
+            return
+        for entry in self._pages(f"trees/{_path(at)}/history", "logEntries", {"fetch": "ALL"}):
+            if entry["commitMeta"]["hash"] == until:
+                return
+            yield (
+                _commit(entry["commitMeta"]),
+                {
+                    ".".join(operation["key"]["elements"]): operation["content"]
+                    for operation in entry.get("operations") or ()
+                    if operation["type"] == "PUT" and operation["content"]["type"] == "ICEBERG_TABLE"
+                },
+            )
+
     def versions(self, at: Reference, key: str) -> Iterator[tuple[Commit, Content | None]]:
         """Every commit from `at` backwards that changed a key, newest first, and what it put there; None where
         it removed it."""

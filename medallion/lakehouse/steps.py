@@ -60,6 +60,16 @@ STEPS = {
     "publish.cleanup": "staging tables and files, or the schema that marts were built in, are removed",
     "publish.marts.build": "dbt builds and tests the marts in a schema of their own",
     "marts.build": "dbt builds and tests the marts on a run's branch",
+    "backup.begin": "a second location that is empty becomes this lake's",
+    "backup.copy": "files that commits of main need are copied to the second location",
+    "backup.mark": "a named point in the write-ahead log of the catalog's PostgreSQL, at which main is at a known commit",
+    "backup.base": "a base backup of that PostgreSQL is copied to the second location",
+    "backup.catalog": "its write-ahead log up to the named point is copied there",
+    "backup.watermark": "the newest commit whose every file is there is recorded; written last",
+    "restore.catalog": "a new stack's PostgreSQL is recovered from the second location",
+    "restore.files": "a new stack's buckets are filled from the second location",
+    "restore.runs": "what was under way at that time is ended in the new stack's journal",
+    "restore.branches": "branches whose files were not copied are removed in the new stack",
 }
 """Every step and what it does. A name in the code may go on after a dot with a dataset: `write.silver.sales.orders`."""
 

@@ -55,7 +55,7 @@ class Store:
 
     def versions(self, bucket: str, prefix: str) -> list[Object]:
         """All versions of all objects under a prefix that still hold bytes, oldest first."""
-        with self._answering(f"s3://{bucket}/{prefix}"):
+        with self.answering(f"s3://{bucket}/{prefix}"):
             found = [
                 Object(
                     uri=f"s3://{bucket}/{item.object_name}"
@@ -72,7 +72,7 @@ class Store:
     def get(self, uri: str) -> bytes:
         """An object's bytes. Raises: InputError if it does not exist."""
         bucket, key, version = split(uri)
-        with self._answering(uri):
+        with self.answering(uri):
             answer = self.client.get_object(bucket, key, version_id=version)
             try:
                 return answer.read()
@@ -80,15 +80,26 @@ class Store:
                 answer.close()
                 answer.release_conn()
 
+    def holds(self, uri: str) -> bool:
+        """Whether there is an object, of that version."""
+        bucket, key, version = split(uri)
+        try:
+            with self.answering(uri):
+                self.client.stat_object(bucket, key, version_id=version)
+        except InputError:
+            return False
+        return True
+
     def put(self, uri: str, data: bytes, content_type: str) -> str:
         """Write an object. Returns: the SHA-256 of its bytes."""
         bucket, key, _ = split(uri)
-        with self._answering(uri), step("object.put"):
+        with self.answering(uri), step("object.put"):
             self.client.put_object(bucket, key, io.BytesIO(data), len(data), content_type=content_type)
         return hashlib.sha256(data).hexdigest()
 
     @contextmanager
-    def _answering(self, uri: str) -> Iterator[None]:
+    def answering(self, uri: str) -> Iterator[None]:
+        """Tell the failures of the client as ours. Raises: InputError for what does not exist; ServiceUnavailable."""
         try:
             yield
         except S3Error as error:

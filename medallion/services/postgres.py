@@ -13,6 +13,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,6 +49,30 @@ def answers(state: State) -> None:
     """Return if the server answers and knows our password."""
     with connect(Postgres.model_validate(state.settings()["postgres"]), "postgres") as connection:
         connection.execute("SELECT 1")
+
+
+def tool(name: str) -> Path:
+    """A client program of PostgreSQL, such as pg_basebackup, for this user. Raises: ServiceUnavailable."""
+    path = _site_packages() / _PACKAGE / _INSTALLATION / "bin" / name
+    if not path.is_file():
+        raise ServiceUnavailable(f"{path} is missing", hint="run `make setup`")
+    return path
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a stack's PostgreSQL lies, and the user and group that it runs as (None: our own)."""
+
+    folder: Path
+    programs: Path
+    account: tuple[int, int] | None
+
+
+def placed(state: State) -> Placed:
+    """Choose the place if there is none yet. The folder and the programs exist on return. Raises: ServiceUnavailable."""
+    account = _account(state)
+    folder = _place(state, account)
+    return Placed(folder, _programs(folder, account), account)
 
 
 def _site_packages() -> Path:
@@ -166,9 +191,8 @@ def describe(state: State) -> Service:
 
     Raises: ServiceUnavailable if programs or data cannot be placed.
     """
-    account = _account(state)
-    folder = _place(state, account)
-    programs = _programs(folder, account)
+    place = placed(state)
+    folder, programs, account = place.folder, place.programs, place.account
     (folder / "tmp").mkdir(exist_ok=True)
     if not (folder / "data" / "PG_VERSION").is_file():
         _initialise(folder, programs, account, state.passwords["postgres"])
@@ -179,6 +203,7 @@ def describe(state: State) -> Service:
         "unix_socket_directories": "",
         "max_connections": "100",
         "shared_buffers": "64MB",
+        "max_slot_wal_keep_size": "4GB",  # a backup that no longer runs must not fill the disk
     }
     if state.passing:
         options["fsync"] = "off"

@@ -1,0 +1,1 @@
+"""Copies of a lake in a second location, and a new stack made from them."""
