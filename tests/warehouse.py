@@ -126,7 +126,7 @@ def rows(settings: Settings, contract: Contract) -> list[tuple[Any, ...]]:
 def columns(settings: Settings, contract: Contract) -> list[str]:
     """The columns of a dataset's table in the warehouse."""
     with closing(connect(settings)) as target:
-        return list(target.columns(contract.dataset) or ())
+        return list(target.columns([contract.dataset]).get(contract.dataset, ()))
 
 
 def staging(settings: Settings) -> str:

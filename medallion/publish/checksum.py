@@ -7,7 +7,8 @@ MD5, in two halves modulo 2^64, so that order does not matter and repeated rows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,11 @@ from medallion.publish.columns import Column
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
+
+
+PARQUET = "read_parquet($1, union_by_name => true)"
+"""Files in a statement, which is planned once; relations built upon each other are planned each time."""
+_SUMS = "count(*), coalesce(sum(md5_number_lower(row)), 0), coalesce(sum(md5_number_upper(row)), 0)"
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,9 @@ class Digest:
         return Digest(self.rows - old.rows + new.rows, "".join(f"{half:016x}" for half in halves))
 
 
-def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Digest:
+def digest(
+    source: pa.Table | Sequence[Path], columns: Sequence[Column], engine: duckdb.DuckDBPyConnection | None = None
+) -> Digest:
     """Rows and checksum of an Arrow table or of Parquet files.
 
     Args:
@@ -44,26 +52,39 @@ def digest(source: pa.Table | Sequence[Path], columns: Sequence[Column]) -> Dige
             timestamp is microseconds since 1970-01-01, in UTC for an instant; a text where they
             say json is JSON.
         columns: the columns that count, with the types that they are compared as.
+        engine: one that is open, for many tables; else one of its own.
     """
-    import duckdb
-
-    with duckdb.connect() as engine:
+    if isinstance(source, Sequence) and not source:
+        return Digest(0, "0" * 32)
+    with _opened(engine) as opened:
         if isinstance(source, Sequence):
-            if not source:
-                return Digest(0, "0" * 32)
-            relation = rows_of(engine, source, columns)
+            relation = rows_of(opened, source, columns)
         else:
-            relation = engine.from_arrow(nested.from_table(source, columns))
+            relation = opened.from_arrow(nested.from_table(source, columns))
         found = {name.lower(): (name, str(type_)) for name, type_ in zip(relation.columns, relation.types, strict=True)}
         texts = [
             f"coalesce(length({text}) || ':' || {text}, '-')"
             for text in (_text(column, *found[column.name.lower()]) for column in sorted(columns, key=lambda c: c.name))
         ]
-        rows = relation.project(f"concat({', '.join(texts)}) AS row")
-        count, low, high = rows.aggregate(
-            "count(*), coalesce(sum(md5_number_lower(row)), 0), coalesce(sum(md5_number_upper(row)), 0)"
-        ).fetchall()[0]
+        row = f"concat({', '.join(texts)}) AS row"
+        if isinstance(source, Sequence) and not nested.names_of(columns):
+            told = f"SELECT {_SUMS} FROM (SELECT {row} FROM {PARQUET})"
+            [(count, low, high)] = opened.execute(told, [[str(path) for path in source]]).fetchall()
+        else:
+            [(count, low, high)] = relation.project(row).aggregate(_SUMS).fetchall()
     return Digest(int(count), f"{int(high) % 2**64:016x}{int(low) % 2**64:016x}")
+
+
+@contextmanager
+def _opened(engine: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine that is left open if it is somebody else's: to open one takes longer than a small table."""
+    if engine:
+        yield engine
+        return
+    import duckdb
+
+    with duckdb.connect() as own:
+        yield own
 
 
 def rows_of(engine: duckdb.DuckDBPyConnection, paths: Sequence[Path], columns: Sequence[Column]) -> duckdb.DuckDBPyRelation:

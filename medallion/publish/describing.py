@@ -15,9 +15,10 @@ from medallion.errors import MedallionError
 from medallion.publish import description, lake_files
 from medallion.publish.columns import from_iceberg
 from medallion.publish.description import Description
+from medallion.publish.fitting import Fit
 from medallion.publish.ledger import TableState
 from medallion.publish.plan import Plan
-from medallion.publish.staging import Attempts, Fit, Report, Steps
+from medallion.publish.staging import Attempts, Report, Steps
 from medallion.publish.target import Outrun, Target
 from medallion.settings import S3
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from shutil import copyfileobj
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table import FileScanTask, StaticTable
 
+    from medallion.lakehouse.store import Store
+
 _DOWNLOADS = 8
 _BATCH_ROWS = 131_072
+_CHUNK_BYTES = 1_048_576
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class LakeFiles:
         """The same rows, what is nested as texts of JSON: one file instead of these, if there is something nested."""
         if not self.paths or not nested.names_of(columns):
             return self
-        path = self.paths[0].with_name("texts.parquet")
+        path = self.paths[0].with_stem(f"{self.paths[0].stem}_texts")
         nested.write(self.paths, columns, path)
         for each in self.paths:
             each.unlink()
@@ -89,48 +94,58 @@ def without_nulls(table: StaticTable, tasks: Iterable[FileScanTask]) -> frozense
     return frozenset(proven.values())
 
 
-def fetch(s3: S3, table: StaticTable, tasks: Sequence[FileScanTask], folder: Path) -> LakeFiles:
+def fetch(s3: S3, table: StaticTable, tasks: Sequence[FileScanTask], folder: Path, name: str = "") -> LakeFiles:
     """Put the present rows of a table's files into a folder as Parquet.
 
     Args:
         tasks: the files that are meant, as `planned` gives them.
-        folder: exists and is empty; afterwards it holds the returned files and nothing else.
+        folder: exists; afterwards the returned files are all in it whose names begin with `name`.
 
     Raises: ServiceUnavailable if the object store cannot be read.
     """
     try:
         rows = sum(task.file.record_count for task in tasks)
         if not any(task.delete_files for task in tasks):
-            paths = _download(s3, tasks, folder)
+            paths = _download(s3, tasks, folder, name)
             if all(_serves(path, table.schema()) for path in paths):
                 return LakeFiles(tuple(paths), rows, True)
             for path in paths:
                 path.unlink()
-        return _write(table, tasks, folder)
+        return _write(table, tasks, folder / f"{name}00000.parquet")
     except OSError as error:
         raise _unreadable(table.metadata_location, error) from error
 
 
-def _download(s3: S3, tasks: Iterable[FileScanTask], folder: Path) -> list[Path]:
+def _download(s3: S3, tasks: Sequence[FileScanTask], folder: Path, name: str) -> list[Path]:
     from minio.error import MinioException
     from urllib3.exceptions import HTTPError
 
-    from medallion.lakehouse.store import Store
-
-    store = Store(s3).client
+    store = _store(s3).client
 
     def one(numbered: tuple[int, FileScanTask]) -> Path:
         number, task = numbered
         place = urlsplit(task.file.file_path)
-        path = folder / f"{number:05d}.parquet"
-        store.fget_object(bucket_name=place.netloc, object_name=place.path.lstrip("/"), file_path=str(path))
+        path = folder / f"{name}{number:05d}.parquet"
+        # one request; the client's own `fget_object` asks for the object's figures first
+        with store.get_object(place.netloc, place.path.lstrip("/")) as answer, path.open("wb") as file:
+            copyfileobj(answer, file, _CHUNK_BYTES)
         return path
 
     try:
+        if len(tasks) <= 1:
+            return [one(numbered) for numbered in enumerate(tasks)]
         with ThreadPoolExecutor(_DOWNLOADS) as pool:
             return list(pool.map(one, enumerate(tasks)))
     except (MinioException, HTTPError) as error:
         raise _unreadable("the table's data files", error) from error
+
+
+@lru_cache(maxsize=8)
+def _store(s3: S3) -> Store:
+    """The one client that all downloads share: it keeps connections open."""
+    from medallion.lakehouse.store import Store
+
+    return Store(s3)
 
 
 def _serves(path: Path, schema: Schema) -> bool:
@@ -154,13 +169,12 @@ def _serves(path: Path, schema: Schema) -> bool:
     return True
 
 
-def _write(table: StaticTable, tasks: Sequence[FileScanTask], folder: Path) -> LakeFiles:
+def _write(table: StaticTable, tasks: Sequence[FileScanTask], path: Path) -> LakeFiles:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from pyiceberg.expressions import AlwaysTrue
     from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 
-    path = folder / "00000.parquet"
     rows = 0
     schema = schema_to_pyarrow(table.schema())
     batches = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue()).to_record_batches(tasks)

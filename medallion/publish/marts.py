@@ -21,14 +21,12 @@ from medallion.publish.checksum import digest
 from medallion.publish.columns import Column
 from medallion.publish.ledger import Entry, Head, MartState
 from medallion.publish.staging import Report, Steps
-from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, connect, left_over
+from medallion.publish.target import BUILD, Journal, NoJournal, Outrun, Target, Unanswered, connect, left_over
 from medallion.settings import Settings
 
 log = logging.getLogger(__name__)
 
 SCHEMA = "marts"
-BUILD = "marts_build_"
-"""How the names of the schemas that marts are built in begin."""
 Columns = dict[str, tuple[Column, ...]]
 """Mart -> its columns."""
 Build = Callable[[Head, str], Columns]
@@ -124,8 +122,9 @@ def _attempt(settings: Settings, build: Build, report: Report, steps: Steps, att
             if states == entry.marts:
                 result = _result("already", entry)
             else:
+                there = target.columns([dataset(mart) for mart in marts])
                 for mart, columns in marts.items():
-                    _fit(target, mart, columns, steps)
+                    _fit(target, mart, columns, there.get(dataset(mart)), steps)
                 for name in target.end_abandoned():
                     report(f"ended the transaction that '{name}' had left open")
                 result = _result("published", _replace(target, head, entry, schema, marts, states, steps, attempts))
@@ -146,11 +145,11 @@ def _state(target: Target, mart: str, schema: str, columns: Sequence[Column], ha
     return MartState(found.rows, found.checksum, hash_, {column.name: column.type for column in columns})
 
 
-def _fit(target: Target, mart: str, columns: Sequence[Column], steps: Steps) -> None:
-    """Create a mart's table, or the columns that it lacks. Raises: UsageError for what would break consumers."""
+def _fit(target: Target, mart: str, columns: Sequence[Column], there: dict[str, str] | None, steps: Steps) -> None:
+    """Create a mart's table, or the columns that it lacks of those that are there. Raises: UsageError for what would break
+    consumers."""
     name = dataset(mart)
     target.check(name, columns)
-    there = target.columns(name)
     if there is None:
         with steps("create", dataset=name):
             target.create(name, columns)
@@ -202,11 +201,11 @@ def _replace(
             found = target.lock()
             if found != head:
                 raise Outrun(f"the warehouse shows {(found.hash or 'nothing')[:12]}, number {found.sequence}, by now")
-        for mart, columns in marts.items():
-            with steps("delete", dataset=dataset(mart)):
-                target.empty(dataset(mart), head)
-            with steps("insert", dataset=dataset(mart), schema=schema, rows=states[mart].rows):
-                target.fill_from(dataset(mart), f"gold.{schema}.{mart}", columns, head)
+        built = {dataset(mart): (f"gold.{schema}.{mart}", columns) for mart, columns in marts.items()}
+        with steps("delete", datasets=list(built)):
+            target.empty(dict.fromkeys(built), head)
+        with steps("insert", datasets=list(built), schema=schema, rows=[state.rows for state in states.values()]):
+            target.fill_from(built, head)
         counts = target.counts([dataset(mart) for mart in marts]) if marts else {}
         for mart, state in states.items():
             if counts[dataset(mart)] != state.rows:

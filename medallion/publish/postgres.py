@@ -15,23 +15,24 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medallion.publish import nested, target
 from medallion.publish import postgres_schema as schema
-from medallion.publish import target
-from medallion.publish.checksum import rows_of
+from medallion.publish.checksum import PARQUET, rows_of
 from medallion.publish.columns import Column, not_published, wider
 from medallion.publish.description import Description
 from medallion.publish.ledger import Entry, Head
 from medallion.publish.partitions import Part, condition
 from medallion.publish.postgres_session import Session, quoted, table_name
-from medallion.publish.target import Missing, Outrun, left_over
+from medallion.publish.target import Filled, Load, Missing, Outrun, left_over
 from medallion.settings import WarehousePostgres
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 _STAGED = "staged_"
@@ -64,9 +65,11 @@ class PostgresTarget:
         """Log in. `tag` says who we are, to people who look at the server. Raises: ServiceUnavailable."""
         self.name, self.alters_in_transaction, self.nested_as_texts = "postgres", True, False
         self._session = Session(settings, tag=tag, lock_wait_s=target.LOCK_WAIT_S)
-        self._files: dict[str, Sequence[Path]] = {}
+        self._engine: duckdb.DuckDBPyConnection | None = None
 
     def close(self) -> None:
+        if self._engine:
+            self._engine.close()
         self._session.close()
 
     # ── names and types ───────────────────────────────────────────────────────────────────────
@@ -113,13 +116,17 @@ class PostgresTarget:
         return [Entry.read(s, p, h, r, at.astimezone(UTC), d) for s, p, h, r, at, d in rows]
 
     # ── tables ────────────────────────────────────────────────────────────────────────────────
-    def columns(self, dataset: str) -> dict[str, str] | None:
+    def columns(self, datasets: Sequence[str]) -> dict[str, dict[str, str]]:
         rows = self._session.rows(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-            "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            [table_name(dataset)],
+            "SELECT number, attname, format_type(atttypid, atttypmod) "
+            "FROM unnest(%s::text[]) WITH ORDINALITY AS asked (name, number) JOIN pg_attribute ON attrelid = to_regclass(name) "
+            "WHERE attnum > 0 AND NOT attisdropped ORDER BY number, attnum",
+            [[table_name(dataset) for dataset in datasets]],
         )
-        return dict(rows) or None
+        found: dict[str, dict[str, str]] = {}
+        for number, name, type_ in rows:
+            found.setdefault(datasets[number - 1], {})[name] = type_
+        return found
 
     def create(self, dataset: str, columns: Sequence[Column]) -> None:
         self._make_schema(dataset.split(".")[1])
@@ -147,26 +154,27 @@ class PostgresTarget:
         self._session.execute(f"{_MAKE} ALTER TABLE {table_name(dataset)} {added}")
 
     # ── staging ───────────────────────────────────────────────────────────────────────────────
-    def stage(self, place: str, files: Sequence[Path]) -> None:
-        self._files[place] = files  # there is no place for files: `copy` sends their rows
-
-    def copy(self, place: str, columns: Sequence[Column]) -> int:
-        staged = _staged(place)
+    def stage(self, loads: Sequence[Load]) -> None:
         # not written to the server's log: if it crashes the table is empty, which the transaction notices
-        self._session.execute(f"CREATE UNLOGGED TABLE IF NOT EXISTS {staged} ({self._columns(columns)})")
-        if files := self._files.pop(place):
-            names = ", ".join(quoted(column.name) for column in columns)
-            self._session.copy(f"COPY {staged} ({names}) FROM STDIN (FORMAT csv)", _lines(files, columns))
-        return self._count(staged)
+        self._session.execute_all(
+            {each.place: f"CREATE UNLOGGED TABLE {_staged(each.place)} ({self._columns(each.columns)})" for each in loads}
+        )  # there is no place for files: `copy` sends their rows
 
-    def _count(self, table: str) -> int:
-        return int(self._session.rows(f"SELECT count(*) FROM {table}")[0][0])
+    def copy(self, load: Load) -> int:
+        if not load.files:
+            return 0
+        import duckdb
+
+        self._engine = self._engine or duckdb.connect()
+        names = ", ".join(quoted(column.name) for column in load.columns)
+        lines = _lines(self._engine, load.files, load.columns)
+        return self._session.copy(f"COPY {_staged(load.place)} ({names}) FROM STDIN (FORMAT csv)", lines)
 
     def discard(self, places: Sequence[str]) -> None:
         tables = self._session.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'medallion'")
         there = {name.removeprefix(_STAGED) for (name,) in tables if name.startswith(_STAGED)}
-        for place in sorted(place for place in there if place in places or left_over(place)):
-            self._session.execute(f"DROP TABLE IF EXISTS {_staged(place)}")
+        gone = sorted(place for place in there if place in places or left_over(place))
+        self._session.execute_all({place: f"DROP TABLE IF EXISTS {_staged(place)}" for place in gone})
 
     def end_abandoned(self) -> list[str]:
         return [name for (name,) in self._session.rows(_END_ABANDONED, [f"{target.PUBLISHER}%", ABANDONED_S])]
@@ -179,25 +187,31 @@ class PostgresTarget:
         self._session.execute(f"UPDATE {_HEAD} SET locked = locked + 1")
         return self.head()  # a new statement: it sees what was committed while we waited
 
-    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
-        where = "" if parts is None else f" WHERE {condition(parts, quoted, self._literal)}"
-        self._session.execute(f"DELETE FROM {table_name(dataset)}{where}")
+    def empty(self, tables: Mapping[str, Sequence[Part] | None], head: Head) -> None:
+        where = {d: "" if parts is None else f" WHERE {condition(parts, quoted, self._literal)}" for d, parts in tables.items()}
+        self._session.execute_all({d: f"DELETE FROM {table_name(d)}{which}" for d, which in where.items()})
 
     def _literal(self, column: Column, text: str) -> str:
         number = column.type in ("int", "bigint") or column.type.startswith("decimal")
         # the end of the last partition may be more than the column's type holds
         return "CAST('{}' AS {})".format(text.replace("'", "''"), "numeric" if number else self.type_of(column))
 
-    def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(quoted(column.name) for column in columns)
-        self._session.execute(f"INSERT INTO {table_name(dataset)} ({names}) SELECT {names} FROM {_staged(place)}")
+    def fill(self, tables: Filled, head: Head) -> None:
+        self._fill({dataset: (_staged(place), columns) for dataset, (place, columns) in tables.items()})
 
-    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(quoted(column.name) for column in columns)
-        self._session.execute(f"INSERT INTO {table_name(dataset)} ({names}) SELECT {names} FROM {table_name(built)}")
+    def fill_from(self, tables: Filled, head: Head) -> None:
+        self._fill({dataset: (table_name(built), columns) for dataset, (built, columns) in tables.items()})
+
+    def _fill(self, tables: Filled) -> None:
+        statements = {}
+        for dataset, (source, columns) in tables.items():
+            names = ", ".join(quoted(column.name) for column in columns)
+            statements[dataset] = f"INSERT INTO {table_name(dataset)} ({names}) SELECT {names} FROM {source}"
+        self._session.execute_all(statements)
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
-        return {dataset: self._count(table_name(dataset)) for dataset in datasets}
+        counts = ", ".join(f"(SELECT count(*) FROM {table_name(dataset)})" for dataset in datasets)
+        return dict(zip(datasets, self._session.rows(f"SELECT {counts}")[0], strict=True))
 
     def append(self, entry: Entry, head: Head) -> None:
         self._session.execute(
@@ -230,7 +244,7 @@ class PostgresTarget:
     def fetch(self, dataset: str, columns: Sequence[Column]) -> pa.Table:
         import pyarrow as pa
 
-        there = self.columns(dataset) or {}
+        there = self.columns([dataset]).get(dataset, {})
         types = {column.name.lower(): self.type_of(column) for column in columns}
         if any(type_ != (found := there.get(name, "")) and not wider(type_, found) for name, type_ in types.items()):
             raise Missing(f"the warehouse's {dataset} lacks a column, or has another type", hint="`medallion publish`")
@@ -277,18 +291,20 @@ def _arrow(column: Column) -> pa.DataType:
     }.get(column.type, pa.int64())  # fmt: skip
 
 
-def _lines(files: Sequence[Path], columns: Sequence[Column]) -> Iterator[bytes]:
+def _lines(engine: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Sequence[Column]) -> Iterator[bytes]:
     """Rows of Parquet files as PostgreSQL's CSV: every value quoted, null as nothing at all."""
-    import duckdb
     import pyarrow.csv as pacsv
 
     options = pacsv.WriteOptions(include_header=False, quoting_style="all_valid")
-    with duckdb.connect() as engine:
-        texts = ", ".join(f"{_text(column)} AS c{number}" for number, column in enumerate(columns))
-        for batch in rows_of(engine, files, columns).project(texts).to_arrow_reader(50_000):
-            chunk = io.BytesIO()
-            pacsv.write_csv(batch, chunk, options)
-            yield chunk.getvalue()
+    texts = ", ".join(f"{_text(column)} AS c{number}" for number, column in enumerate(columns))
+    if nested.names_of(columns):
+        rows = rows_of(engine, files, columns).project(texts)
+    else:
+        rows = engine.sql(f"SELECT {texts} FROM {PARQUET}", params=[[str(path) for path in files]])
+    for batch in rows.to_arrow_reader(50_000):
+        chunk = io.BytesIO()
+        pacsv.write_csv(batch, chunk, options)
+        yield chunk.getvalue()
 
 
 def _text(column: Column) -> str:

@@ -14,6 +14,7 @@ import psycopg
 from medallion.errors import ServiceUnavailable, UsageError
 from medallion.publish.description import OURS, Description, reference_name
 from medallion.publish.postgres_session import Session, quoted, table_name
+from medallion.publish.target import BUILD, Outrun
 
 _WAIT = "SET LOCAL lock_timeout = '2s'"
 _NOT_ENFORCED_FROM = 180_000
@@ -22,9 +23,13 @@ WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"""
 _CONSTRAINTS = "SELECT conname, contype::text FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype IN ('p', 'f')"
 _POINTING_HERE = """SELECT conrelid::regclass::text, conname FROM pg_constraint
 WHERE confrelid = to_regclass(%s) AND contype = 'f' AND starts_with(conname, %s)"""
-_VIEWS = """SELECT DISTINCT r.ev_class::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+_VIEWS = """SELECT DISTINCT n.nspname, r.ev_class::regclass::text FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid
+JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regclass(%s) AND a.attname = ANY (%s) ORDER BY 1"""
+WHERE d.classid = 'pg_rewrite'::regclass AND d.refobjid = to_regclass(%s) AND a.attname = ANY (%s) ORDER BY 2"""
+_BUILDS = """SELECT nspname, EXISTS (SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE '%%' || split_part(nspname, '_', 4) || '%%')
+FROM pg_namespace WHERE starts_with(nspname, %s) AND nspowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)"""
 
 
 def describe(session: Session, dataset: str, wanted: Description) -> None:
@@ -88,10 +93,11 @@ def alter(session: Session, dataset: str, columns: Collection[str], actions: Seq
 
     Args:
         columns: their names; `actions`: of `ALTER TABLE`; `what`: in words, for the message.
-    Raises: UsageError naming the views that depend on the columns.
+    Raises: UsageError naming the views that depend on the columns; Outrun if marts are being built from them.
     """
     table = table_name(dataset)
-    views = [view for (view,) in session.rows(_VIEWS, [table, [_plain(name) for name in columns]])]
+    found = [(schema, view) for schema, view in session.rows(_VIEWS, [table, [_plain(name) for name in columns]])]
+    views = [view for schema, view in found if not _left_by_a_build(session, schema)]
     try:
         if not views:
             session.execute(f"ALTER TABLE {table} {', '.join(actions)}")
@@ -107,6 +113,19 @@ def alter(session: Session, dataset: str, columns: Collection[str], actions: Seq
         "make it anew",
         dataset=dataset,
     )
+
+
+def _left_by_a_build(session: Session, schema: str) -> bool:
+    """Whether a schema is one in which marts were built by somebody who is dead: then it is removed.
+
+    Raises: Outrun if they are at work.
+    """
+    if schema not in (builds := dict(session.rows(_BUILDS, [BUILD]))):
+        return False
+    if builds[schema]:
+        raise Outrun(f"marts are being built in {schema} from columns that are to change")
+    session.execute(f"DROP SCHEMA IF EXISTS {quoted(schema)} CASCADE")
+    return True
 
 
 def _key_columns(session: Session, table: str) -> list[str]:

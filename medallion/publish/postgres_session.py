@@ -9,7 +9,7 @@ transaction, at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,25 @@ class Session:
             return self._connection.execute(statement, parameters, prepare=alone)  # type: ignore[arg-type]  # it asks for literals
         except psycopg.Error as error:
             raise self.meaning(error, statement) from error
+
+    def execute_all(self, statements: Mapping[str, str]) -> None:
+        """Run several statements, by whatever each is about, in one request: all of them, or none.
+
+        Raises: as `execute`; a refusal's `dataset` is the one that was refused.
+        """
+        if not statements:
+            return
+        cursors: list[psycopg.Cursor] = []
+        try:
+            with self._connection.pipeline():
+                cursors += [self._connection.execute(each) for each in statements.values()]
+        except psycopg.Error as error:
+            answered = sum(cursor.statusmessage is not None for cursor in cursors)
+            name, statement = list(statements.items())[min(answered, len(statements) - 1)]
+            meant = self.meaning(error, statement)
+            if isinstance(meant, MedallionError):
+                meant.dataset = name
+            raise meant from error
 
     def rows(self, statement: str, parameters: Iterable[Any] | None = None) -> list[tuple[Any, ...]]:
         """Run one query and fetch its rows. Raises: as `execute`."""

@@ -20,9 +20,10 @@ from medallion.errors import ConflictError, MedallionError, ServiceUnavailable, 
 from medallion.lakehouse.nessie import Nessie
 from medallion.publish import plan
 from medallion.publish.describing import describe
+from medallion.publish.fitting import Fit, fit
 from medallion.publish.ledger import Entry, Head, TableState
 from medallion.publish.plan import Outcome, Plan
-from medallion.publish.staging import Attempts, Fit, Report, Staged, Steps, clean, fit, stage
+from medallion.publish.staging import Attempts, Report, Staged, Steps, clean, stage
 from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, Violated, connect
 from medallion.settings import Settings
 
@@ -176,17 +177,13 @@ def _attempt(
                 result = _result(todo.outcome, todo.hash, entry)
                 report(result.message)
                 return result
-            bases = {d: base for d, base in todo.bases.items() if d not in attempts.whole}
             # all, before any effect
-            fits = {
-                d: fit(settings.s3, target, contracts[d], contracts, todo.contents[d], bases.get(d), allow_breaking)
-                for d in todo.changed
-            }
+            fits = fit(settings.s3, target, todo, contracts, attempts.whole, allow_breaking)
             # what is new there is empty in every row: once it is made, nothing tells that it was not always there
             attempts.whole.update(d for d, each in fits.items() if each.new or each.gone or not each.exists)
             with steps("prepare"):
                 target.prepare()
-            staged = {d: stage(settings.s3, target, d, fits[d], todo, report, steps, attempts) for d in todo.changed}
+            staged = stage(settings.s3, target, fits, todo, report, steps, attempts)
             known = entry.tables if entry else {}
             marks = describe(settings.s3, target, todo, contracts, fits, known, report, steps, attempts)
             for name in target.end_abandoned():
@@ -250,13 +247,13 @@ def _replace(
                 raise Outrun(f"the warehouse shows {(found.hash or 'nothing')[:12]} by now")
         if target.alters_in_transaction:
             _exchange(target, breaking, report, steps)
-        for dataset, each in staged.items():
-            if each.parts == ():
-                continue  # other metadata, the same rows
-            with steps("delete", dataset=dataset):
-                target.empty(dataset, head, each.parts)
-            with steps("insert", dataset=dataset, place=each.place, rows=each.state.rows):
-                _fill(target, dataset, each, head, attempts, bare=bool(marks.get(dataset)))
+        # not those of which only the metadata is another
+        exchanged = {dataset: each for dataset, each in staged.items() if each.parts != ()}
+        if exchanged:
+            with steps("delete", datasets=list(exchanged)):
+                target.empty({dataset: each.parts for dataset, each in exchanged.items()}, head)
+            with steps("insert", datasets=list(exchanged), rows=[each.state.rows for each in exchanged.values()]):
+                _fill(target, exchanged, head, attempts, marks)
         counts = target.counts(tuple(staged))
         for dataset, each in staged.items():
             if counts[dataset] != each.state.rows:
@@ -281,16 +278,17 @@ def _exchange(target: Target, breaking: Mapping[str, Fit], report: Report, steps
         report(f"{dataset}: dropped in the warehouse, as allowed: {', '.join(each.gone)}")
 
 
-def _fill(target: Target, dataset: str, staged: Staged, head: Head, attempts: Attempts, *, bare: bool) -> None:
+def _fill(target: Target, staged: Mapping[str, Staged], head: Head, attempts: Attempts, marks: Mapping[str, str]) -> None:
     """Insert what was staged. Raises: Outrun if the rows break a promise, which the next attempt does not make.
 
     Args:
-        bare: whether this attempt has taken our own constraints away, if an earlier one said that they are in the way.
+        marks: of the tables whose own constraints this attempt has taken away, if an earlier one said that they are in the way.
     """
     try:
-        target.fill(dataset, staged.place, staged.columns, head)
+        target.fill({dataset: (each.place, each.columns) for dataset, each in staged.items()}, head)
     except Violated as error:
-        if dataset in attempts.bare and bare:
+        dataset = str(error.dataset)
+        if dataset in attempts.bare and marks.get(dataset):
             raise UsageError(
                 f"{dataset}: {error.message}; what the warehouse shows is unchanged",
                 hint="the constraint is not of our making: whoever made it has to drop it, or the gold transform has to keep it",

@@ -13,13 +13,13 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medallion.errors import ServiceUnavailable
+from medallion.errors import MedallionError, ServiceUnavailable
 from medallion.publish import snowflake_schema as schema
 from medallion.publish import snowflake_statements as sql
 from medallion.publish import target
@@ -28,7 +28,8 @@ from medallion.publish.description import Description
 from medallion.publish.ledger import Entry, Head
 from medallion.publish.partitions import Part, condition
 from medallion.publish.snowflake_session import Session, quoted, text
-from medallion.publish.target import Missing, Outrun, left_over
+from medallion.publish.snowflake_types import declared, described, literal
+from medallion.publish.target import Filled, Load, Missing, Outrun, left_over
 from medallion.settings import Snowflake
 
 if TYPE_CHECKING:
@@ -62,12 +63,6 @@ class SnowflakeTarget:
         self._ours = _word(f"medallion {settings.database} publish")  # so begin the names of our transactions
         self._transaction = self._ours + _word(tag.removeprefix(target.PUBLISHER))
 
-    def __enter__(self) -> SnowflakeTarget:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self._session.close()
 
@@ -89,14 +84,13 @@ class SnowflakeTarget:
         return self._name(_STAGING, _STAGED + place)
 
     def _stage(self, place: str) -> str:
-        return self._name(_STAGING, _STAGE + place)
+        return self._name(_STAGING, _STAGE + place.rpartition("_")[0])
 
     def _column(self, column: Column) -> str:
-        return f"{quoted(column.name)} {_type(column)}"
+        return f"{quoted(column.name)} {declared(column)}"
 
     def type_of(self, column: Column) -> str:
-        types = _DESCRIBED | {"timestamp": self._session.dialect.instant}
-        return types.get(column.type) or column.type.replace("decimal", "NUMBER")
+        return described(column, self._session.dialect.instant)
 
     def check(self, dataset: str, columns: Sequence[Column]) -> None:
         """Every name and every type of the lake has a place here."""
@@ -147,13 +141,15 @@ class SnowflakeTarget:
         return [Entry.read(s, p, h, r, at.replace(tzinfo=UTC), d) for s, p, h, r, at, d in rows]
 
     # ── tables ────────────────────────────────────────────────────────────────────────────────
-    def columns(self, dataset: str) -> dict[str, str] | None:
-        try:
-            rows = self._rows(sql.DESCRIBE_TABLE, table=self._table(dataset))
-        except Missing:
-            return None
-        # VARCHAR(16777216), TIMESTAMP_NTZ(6) and the like: only a NUMBER's size is part of its type
-        return {str(row[0]).lower(): re.sub(r"^(?!NUMBER)(\w+)\(.*\)$", r"\1", str(row[1])) for row in rows}
+    def columns(self, datasets: Sequence[str]) -> dict[str, dict[str, str]]:
+        found = {}
+        for dataset in datasets:
+            with suppress(Missing):
+                rows = self._rows(sql.DESCRIBE_TABLE, table=self._table(dataset))
+                # VARCHAR(16777216), TIMESTAMP_NTZ(6) and the like: only a NUMBER's size is part of its type
+                types = {str(row[0]).lower(): re.sub(r"^(?!NUMBER)(\w+)\(.*\)$", r"\1", str(row[1])) for row in rows}
+                found[dataset] = types
+        return found
 
     def create(self, dataset: str, columns: Sequence[Column]) -> None:
         _, domain, _ = dataset.split(".")
@@ -170,7 +166,7 @@ class SnowflakeTarget:
             self._session.execute(statement, repeatable=True)
 
     def widen(self, dataset: str, columns: Sequence[Column]) -> None:
-        self._change(schema.widened(self._table(dataset), columns, {column.name: _type(column) for column in columns}))
+        self._change(schema.widened(self._table(dataset), columns, {column.name: declared(column) for column in columns}))
 
     def exchange(self, dataset: str, gone: Sequence[str], new: Sequence[Column]) -> None:
         for name in gone:
@@ -195,19 +191,27 @@ class SnowflakeTarget:
         return primary, [row[schema.REFERENCE_NAME] for row in self._rows(sql.SHOW_REFERENCES, table=table)]
 
     # ── staging ───────────────────────────────────────────────────────────────────────────────
-    def stage(self, place: str, files: Sequence[Path]) -> None:
-        self._run(sql.CREATE_STAGE, stage=self._stage(place))
-        if files:
+    def stage(self, loads: Sequence[Load]) -> None:
+        for each in loads:
+            texts = (replace(column, type="string") if column.type == "json" else column for column in each.columns)
+            body = ", ".join(self._column(column) for column in texts)
+            self._run(sql.CREATE_STAGED, staged=self._staged(each.place), columns=body)
+        if files := [path for each in loads for path in each.files]:
+            stage = self._stage(loads[0].place)
+            self._run(sql.CREATE_STAGE, stage=stage)
             pattern = str(files[0].parent / "*.parquet").replace("'", "\\'")
-            self._run(sql.PUT, pattern=pattern, stage=self._stage(place))
+            self._run(sql.PUT, pattern=pattern, stage=stage)
 
-    def copy(self, place: str, columns: Sequence[Column]) -> int:
-        staged = self._staged(place)
-        texts = (replace(column, type="string") if column.type == "json" else column for column in columns)
-        body = ", ".join(self._column(column) for column in texts)
-        self._run(sql.CREATE_STAGED, staged=staged, columns=body)
-        self._run(sql.COPY, staged=staged, stage=self._stage(place))
-        return int(self._rows(sql.COUNT_STAGED, staged=staged)[0][0])
+    def copy(self, load: Load) -> int:
+        if not load.files:
+            return 0
+        files = f"{self._stage(load.place)}/{load.place}_"
+        answers = self._rows(sql.COPY, staged=self._staged(load.place), files=files)
+        loaded = [int(row[schema.ROWS_LOADED]) for row in answers if row[schema.FILE_STATUS :][:1] == ("LOADED",)]
+        if len(loaded) == len(load.files):
+            return sum(loaded)
+        # the client has sent it again by itself: what is loaded already is passed over
+        return int(self._rows(sql.COUNT_STAGED, staged=self._staged(load.place))[0][0])
 
     def discard(self, places: Sequence[str]) -> None:
         tables = self._rows(sql.SHOW_STAGED, schema=self._name(_STAGING))
@@ -215,8 +219,8 @@ class SnowflakeTarget:
         there = {name.removeprefix(_STAGED) for name in names if name.startswith(_STAGED)}
         for place in sorted(set(places) | {place for place in there if left_over(place)}):
             self._run(sql.DROP_STAGED, staged=self._staged(place))
-        for place in places:
-            self._run(sql.DROP_STAGE, stage=self._stage(place))
+        for stage in {self._stage(place) for place in places}:
+            self._run(sql.DROP_STAGE, stage=stage)
 
     # ── the transaction ───────────────────────────────────────────────────────────────────────
     def begin(self) -> None:
@@ -238,31 +242,36 @@ class SnowflakeTarget:
     def _still(self, head: Head) -> str:
         return sql.STILL.format(head=self._head_table, sequence=head.sequence, locked=self._locked)
 
-    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
-        table, still = self._table(dataset), self._still(head)
-        if parts is None:
-            self._run(sql.EMPTY, table=table, still=still)
-        else:
-            self._run(sql.EMPTY_PARTS, table=table, parts=condition(parts, quoted, _literal), still=still)
+    def empty(self, tables: Mapping[str, Sequence[Part] | None], head: Head) -> None:
+        for dataset, parts in tables.items():
+            how, which = (sql.EMPTY, "") if parts is None else (sql.EMPTY_PARTS, condition(parts, quoted, literal))
+            with _of(dataset):
+                self._run(how, table=self._table(dataset), parts=which, still=self._still(head))
 
-    def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(quoted(column.name) for column in columns)
-        values = ", ".join(
-            (sql.FILLED_JSON if column.type == "json" else "{name}").format(name=quoted(column.name)) for column in columns
-        )
-        self._run(
-            sql.FILL,
-            table=self._table(dataset),
-            names=names,
-            values=values,
-            staged=self._staged(place),
-            still=self._still(head),
+    def fill(self, tables: Filled, head: Head) -> None:
+        self._fill(
+            {dataset: (self._staged(place), columns) for dataset, (place, columns) in tables.items()}, head, sql.FILLED_JSON
         )
 
-    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
-        names = ", ".join(quoted(column.name) for column in columns)
-        still = self._still(head)
-        self._run(sql.FILL, table=self._table(dataset), names=names, values=names, staged=self._table(built), still=still)
+    def fill_from(self, tables: Filled, head: Head) -> None:
+        self._fill({dataset: (self._table(built), columns) for dataset, (built, columns) in tables.items()}, head, "{name}")
+
+    def _fill(self, tables: Filled, head: Head, json_as: str) -> None:
+        for dataset, (source, columns) in tables.items():
+            names = [quoted(column.name) for column in columns]
+            values = [
+                (json_as if column.type == "json" else "{name}").format(name=name)
+                for column, name in zip(columns, names, strict=True)
+            ]
+            with _of(dataset):
+                self._run(
+                    sql.FILL,
+                    table=self._table(dataset),
+                    names=", ".join(names),
+                    values=", ".join(values),
+                    staged=source,
+                    still=self._still(head),
+                )
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         counts = ", ".join(sql.ONE_COUNT.format(table=self._table(dataset)) for dataset in datasets)
@@ -325,23 +334,16 @@ class SnowflakeTarget:
         return self._session.arrow(sql.FETCH.text.format(columns=chosen, table=self._table(dataset)))
 
 
-_DDL = {
-    "boolean": "BOOLEAN", "int": "NUMBER(38,0)", "bigint": "NUMBER(38,0)", "float": "FLOAT", "double": "FLOAT",
-    "date": "DATE", "timestamp": "TIMESTAMP_LTZ(6)", "timestamp_ntz": "TIMESTAMP_NTZ(6)", "string": "VARCHAR",
-    "binary": "BINARY", "json": "VARIANT",
-}  # fmt: skip
-_DESCRIBED = _DDL | {"timestamp_ntz": "TIMESTAMP_NTZ"}
-
-
-def _type(column: Column) -> str:
-    return _DDL.get(column.type) or column.type.replace("decimal", "NUMBER")
+@contextmanager
+def _of(dataset: str) -> Iterator[None]:
+    """A statement about a dataset's table: if it is refused, that is said."""
+    try:
+        yield
+    except MedallionError as error:
+        error.dataset = dataset
+        raise
 
 
 def _word(text: str) -> str:
     """A text as a name that needs no quotes."""
     return re.sub(r"\W", "_", text, flags=re.ASCII).lower()
-
-
-def _literal(column: Column, value: str) -> str:
-    # the end of the last partition may be more than the column's type holds
-    return f"CAST({text(value)} AS {re.sub(r'NUMBER.[0-9]+', 'NUMBER(38', _type(column))})"

@@ -13,6 +13,8 @@ from medallion.publish.columns import Column
 from medallion.publish.description import OURS, Description, reference_name
 from medallion.publish.snowflake_session import quoted, text
 
+FILE_STATUS, ROWS_LOADED = 1, 3
+"""Where it stands in what `COPY` answers for each file."""
 KEY_NAME, REFERENCE_NAME = 6, 12
 """Where the constraint's name stands in what `SHOW_KEYS` and `SHOW_REFERENCES` answer."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medallion.errors import MedallionError, ServiceUnavailable, SettingsError, UsageError
 from medallion.publish import snowflake_statements as sql
-from medallion.publish.target import Missing, Outrun, Unanswered
+from medallion.publish.target import Missing, Outrun, Unanswered, Violated
 from medallion.settings import Snowflake
 
 if TYPE_CHECKING:
@@ -73,13 +73,18 @@ class Session:
             repeatable: done twice is done once; so the client may send it again by itself.
 
         Raises: Unanswered; Outrun if another transaction holds what it needs; Missing if it names
-            an object that is not there; ServiceUnavailable if it is refused.
+            an object that is not there; Violated if a column that is NOT NULL would get one; ServiceUnavailable if it is
+            refused.
         """
         from snowflake.connector import errors
 
         cursor = self._connection.cursor()
         try:
             cursor.execute(statement, _no_retry=not (repeatable and self.dialect.retries))
+        except (
+            errors.IntegrityError
+        ) as error:  # 100072: the client has this class for a null where none may be, and for nothing else
+            raise Violated(f"the warehouse refused a statement: {error.msg}", hint=statement[:200]) from error
         except errors.ProgrammingError as error:
             if error.errno in _LOCKED:
                 raise Outrun(str(error)) from error

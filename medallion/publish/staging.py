@@ -7,38 +7,43 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medallion.contract import Contract
-from medallion.errors import MedallionError, ServiceUnavailable, UsageError
+from medallion.errors import MedallionError, ServiceUnavailable
 from medallion.lakehouse.nessie import Content
 from medallion.publish import lake_files
 from medallion.publish.checksum import Digest, digest
-from medallion.publish.columns import Column, from_iceberg, wider
-from medallion.publish.description import Description
-from medallion.publish.description import of as description_of
+from medallion.publish.columns import Column
+from medallion.publish.fitting import READERS, Fit
+from medallion.publish.lake_files import LakeFiles
 from medallion.publish.ledger import Head, TableState
-from medallion.publish.partitions import Change, Part, since
+from medallion.publish.partitions import Part
 from medallion.publish.plan import Plan
-from medallion.publish.target import Journal, Outrun, Target, Unanswered
+from medallion.publish.target import Journal, Load, Outrun, Target, Unanswered
 from medallion.settings import S3
 
 if TYPE_CHECKING:
-    from pyiceberg.table import FileScanTask, StaticTable
+    import duckdb
 
 log = logging.getLogger(__name__)
 Report = Callable[[str], None]
+TOGETHER_BYTES = 268_435_456
+"""Tables are brought together while their files are no more than this, which must find room on this machine's disk."""
+Version = tuple[str, str, int, int, str]
+"""A dataset's table as it is to be shown, and since which version of it only what changed."""
 
 
 @dataclass(frozen=True)
 class Staged:
     """One version of one table, or those partitions of it that changed, loaded into a staging table."""
 
+    dataset: str
     place: str
     columns: tuple[Column, ...]
     state: TableState
@@ -53,16 +58,17 @@ class Attempts:
     those that get no constraints, because their rows break them, `described` what was said of tables already."""
 
     publication_id: str
-    staged: dict[tuple[str, str, int, int, str], Staged] = field(default_factory=dict)
+    staged: dict[Version, Staged] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     bare: set[str] = field(default_factory=set)
     described: dict[str, str] = field(default_factory=dict)
     places: list[str] = field(default_factory=list)
     rewinds_from: Head | None = None
+    begun: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def place(self) -> str:
         """A new place: its first part says when, so that leftovers can be told."""
-        self.places.append(f"{datetime.now(UTC):%Y%m%dt%H%M%S}_{self.publication_id[:12]}_{len(self.places)}")
+        self.places.append(f"{self.begun:%Y%m%dt%H%M%S}_{self.publication_id[:12]}_{len(self.places)}")
         return self.places[-1]
 
 
@@ -82,132 +88,114 @@ class Steps:
             yield
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What a target's table lacks of the lake's: all of it, or some columns (`new`), digits of some (`wide`), or no more
-    than the partitions that changed (`change`) since `base`. `gone` are columns to be dropped, on purpose, and
-    `remade` those of them that the lake has with another type."""
-
-    table: StaticTable
-    tasks: list[FileScanTask]
-    columns: tuple[Column, ...]
-    description: Description
-    exists: bool
-    new: tuple[Column, ...] = ()
-    wide: tuple[Column, ...] = ()
-    gone: tuple[str, ...] = ()
-    remade: tuple[Column, ...] = ()
-    base: TableState | None = None
-    change: Change | None = None
-
-
-def fit(
-    s3: S3,
-    target: Target,
-    contract: Contract,
-    published: Mapping[str, Contract],
-    content: Content,
-    base: TableState | None = None,
-    allowed: Collection[str] = (),
-) -> Fit:
-    """Compare a table's columns in lake and target, and its partitions with those of `base`, what the target
-    shows, if it may be replaced by partitions. Changes nothing.
-
-    Args:
-        published: the contracts of all published datasets.
-        allowed: columns, as `dataset.column`, that may be dropped in the target.
-    Raises: UsageError for a column that the target cannot hold, and for a change that would break
-        consumers: a column that is gone, or another type.
-    """
-    dataset = contract.dataset
-    table = lake_files.open_table(s3, content)
-    columns = from_iceberg(dataset, table.schema())
-    target.check(dataset, columns)
-    there = target.columns(dataset)
-    wanted = {column.name.lower(): column for column in columns}
-    gone, wide = [], []
-    for name, type_ in (there or {}).items():
-        now = target.type_of(wanted[name]) if name in wanted else None
-        if now == type_ or (now and wider(now, type_)):  # what is wider there holds it too
-            continue
-        if now and wider(type_, now):
-            wide.append(wanted[name])
-        elif f"{dataset}.{name}" in allowed:
-            gone.append(name)
-        else:
-            raise _breaking(dataset, name, type_, now, wanted.get(name))
-    tasks = lake_files.planned(table)
-    new = tuple(column for column in columns if column.name.lower() not in (there or {}))
-    change = None
-    if base and there and not new and not gone:
-        change = since(s3, base, content, table, tasks, columns)
-    names = [column.name for column in columns]
-    return Fit(
-        table=table,
-        tasks=tasks,
-        columns=columns,
-        description=description_of(contract, published, names, lake_files.without_nulls(table, tasks)),
-        exists=there is not None,
-        new=new,
-        wide=tuple(wide),
-        gone=tuple(gone),
-        remade=tuple(wanted[name] for name in gone if name in wanted),
-        base=base,
-        change=change,
-    )
-
-
-def _breaking(dataset: str, name: str, type_: str, now: str | None, column: Column | None) -> UsageError:
-    problem = f"column '{name}' is in the warehouse, and no longer in the lake"
-    anew = ""
-    if column:
-        problem = f"column '{name}' is {type_} in the warehouse, and {now} ({column.type}) in the lake"
-        anew = ", and makes it anew with that type"
-    return UsageError(
-        f"{dataset}: {problem}; consumers would break, so the warehouse is unchanged",
-        hint="publish it as a new dataset under another name (a new version beside the old one); or, where consumers can take "
-        f"it, `medallion publish --allow-breaking {dataset}.{name}`, which drops the column in the warehouse{anew}",
-        dataset=dataset,
-    )
-
-
-def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Report, steps: Steps, attempts: Attempts) -> Staged:
-    """Create the target's table or its new columns, and load the lake's rows into a staging table.
+def stage(
+    s3: S3, target: Target, fits: Mapping[str, Fit], todo: Plan, report: Report, steps: Steps, attempts: Attempts
+) -> dict[str, Staged]:
+    """Create the target's tables or their new columns, and load the lake's rows into staging tables.
 
     Raises: MedallionError if a row was lost or doubled on the way; ServiceUnavailable.
     """
-    if not fit.exists:
-        with steps("create", dataset=dataset):
-            target.create(dataset, fit.columns)
-    elif fit.new:
-        with steps("add_columns", dataset=dataset, columns=[column.name for column in fit.new]):
-            target.add(dataset, fit.new)
-    if fit.wide:
-        with steps("widen", dataset=dataset, columns=[column.name for column in fit.wide]):
-            target.widen(dataset, fit.wide)
-    content = todo.contents[dataset]
+    import duckdb
+
+    for dataset, each in fits.items():
+        if not each.exists:
+            with steps("create", dataset=dataset):
+                target.create(dataset, each.columns)
+        elif each.new:
+            with steps("add_columns", dataset=dataset, columns=[column.name for column in each.new]):
+                target.add(dataset, each.new)
+        if each.wide:
+            with steps("widen", dataset=dataset, columns=[column.name for column in each.wide]):
+                target.widen(dataset, each.wide)
+    versions = {dataset: _version(todo.contents[dataset], dataset, each) for dataset, each in fits.items()}
+    missing = {dataset: each for dataset, each in fits.items() if versions[dataset] not in attempts.staged}
+    with duckdb.connect() as engine:
+        for batch in _batches(missing.items()):
+            for brought in _bring(s3, target, batch, todo, engine, report, steps, attempts):
+                attempts.staged[versions[brought.dataset]] = brought
+    found = {dataset: attempts.staged[version] for dataset, version in versions.items()}
+    # an earlier attempt, at another hash, may have brought it
+    return {dataset: replace(each, state=replace(each.state, hash=todo.hash)) for dataset, each in found.items()}
+
+
+def _version(content: Content, dataset: str, fit: Fit) -> Version:
     since_what = fit.base.metadata_location if fit.base and fit.change else ""
-    version = (dataset, content["id"], content["snapshotId"], content["schemaId"], since_what)
-    if staged := attempts.staged.get(version):  # an earlier attempt has brought it
-        return replace(staged, state=replace(staged.state, hash=todo.hash))
-    place, change = attempts.place(), fit.change
-    before = _before(s3, fit) if change else None
-    if before is None:
-        change = None
+    return dataset, content["id"], content["snapshotId"], content["schemaId"], since_what
+
+
+def _batches(fits: Iterable[tuple[str, Fit]]) -> Iterator[dict[str, Fit]]:
+    """Tables that are brought together."""
+    batch: dict[str, Fit] = {}
+    size = 0
+    for dataset, each in fits:
+        more = sum(task.file.file_size_in_bytes for task in each.brought)
+        if batch and size + more > TOGETHER_BYTES:
+            yield batch
+            batch, size = {}, 0
+        batch[dataset] = each
+        size += more
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A table's files on this disk, in which only the partitions that changed are, if `before` says what was in them."""
+
+    place: str
+    files: LakeFiles
+    found: Digest
+    before: Digest | None
+
+
+def _bring(
+    s3: S3,
+    target: Target,
+    batch: Mapping[str, Fit],
+    todo: Plan,
+    engine: duckdb.DuckDBPyConnection,
+    report: Report,
+    steps: Steps,
+    attempts: Attempts,
+) -> list[Staged]:
+    """Fetch the files of tables, stage them together, and copy each into its staging table."""
+    places = {dataset: attempts.place() for dataset in batch}
     with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name:
-        files = lake_files.fetch(s3, fit.table, change.now if change else fit.tasks, Path(name))
-        found = digest(files.paths, fit.columns)
-        if target.nested_as_texts:
-            files = files.with_texts(fit.columns)
-        size = files.bytes
-        with steps("stage", dataset=dataset, place=place, files=len(files.paths), bytes=size):
-            target.stage(place, files.paths)
-        with steps("copy", dataset=dataset, place=place, rows=files.rows):
-            try:
-                copied = target.copy(place, fit.columns)
-            except MedallionError as error:
-                error.dataset = dataset
-                raise
+        folder = Path(name)
+
+        def one(dataset: str) -> _Fetched:
+            each = batch[dataset]
+            before = _before(s3, each, engine)
+            tasks = each.brought if before else each.tasks
+            files = lake_files.fetch(s3, each.table, tasks, folder, f"{places[dataset]}_")
+            with engine.cursor() as cursor:  # of this thread
+                found = digest(files.paths, each.columns, cursor)
+            if target.nested_as_texts:
+                files = files.with_texts(each.columns)
+            return _Fetched(places[dataset], files, found, before)
+
+        with ThreadPoolExecutor(READERS) as pool:
+            fetched = dict(zip(batch, pool.map(one, batch), strict=True))
+        loads = {dataset: Load(each.place, batch[dataset].columns, each.files.paths) for dataset, each in fetched.items()}
+        size = sum(each.files.bytes for each in fetched.values())
+        with steps("stage", datasets=list(loads), places=[each.place for each in loads.values()], bytes=size):
+            target.stage(list(loads.values()))
+        return [
+            _copied(target, dataset, batch[dataset], fetched[dataset], load, todo, report, steps)
+            for dataset, load in loads.items()
+        ]
+
+
+def _copied(
+    target: Target, dataset: str, fit: Fit, fetched: _Fetched, load: Load, todo: Plan, report: Report, steps: Steps
+) -> Staged:
+    files, found = fetched.files, fetched.found
+    with steps("copy", dataset=dataset, place=load.place, rows=files.rows):
+        try:
+            copied = target.copy(load)
+        except MedallionError as error:
+            error.dataset = dataset
+            raise
     if not files.rows == found.rows == copied:
         raise MedallionError(
             f"{dataset}: {files.rows} rows in the lake, {found.rows} in the files, {copied} in the warehouse's "
@@ -215,11 +203,13 @@ def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Re
             hint="publish again; if it stays so, `medallion doctor` and the table's manifests",
             dataset=dataset,
         )
+    change = fit.change if fetched.before else None
     anew = "" if files.as_they_are else ", written anew"
     which = f" of {len(change.parts)} partitions that changed" if change else ""
     report(f"staged {dataset}: {copied} rows{which}, {len(files.paths)} files{anew}")
-    if before and fit.base:
-        found = Digest(fit.base.rows, fit.base.checksum).replaced(before, found)
+    if fetched.before and fit.base:
+        found = Digest(fit.base.rows, fit.base.checksum).replaced(fetched.before, found)
+    content = todo.contents[dataset]
     state = TableState(
         content_id=content["id"],
         snapshot_id=content["snapshotId"],
@@ -229,18 +219,16 @@ def stage(s3: S3, target: Target, dataset: str, fit: Fit, todo: Plan, report: Re
         checksum=found.checksum,
         hash=todo.hash,
     )
-    parts = change.parts if change else None
-    attempts.staged[version] = Staged(place, fit.columns, state, size, files.as_they_are, parts)
-    return attempts.staged[version]
+    return Staged(dataset, load.place, fit.columns, state, files.bytes, files.as_they_are, change.parts if change else None)
 
 
-def _before(s3: S3, fit: Fit) -> Digest | None:
+def _before(s3: S3, fit: Fit, engine: duckdb.DuckDBPyConnection) -> Digest | None:
     """What the target shows of the partitions that changed, from the lake's files of then; None if they are gone."""
     if not fit.change:
         return None
     try:
-        with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name:
-            return digest(lake_files.fetch(s3, fit.change.old, fit.change.before, Path(name)).paths, fit.columns)
+        with tempfile.TemporaryDirectory(prefix="medallion-publish-") as name, engine.cursor() as cursor:
+            return digest(lake_files.fetch(s3, fit.change.old, fit.change.before, Path(name)).paths, fit.columns, cursor)
     except ServiceUnavailable:
         return None
 

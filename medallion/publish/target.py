@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +25,8 @@ LOCK_WAIT_S = 30.0
 """How long a publication waits for another one's transaction before it plans again."""
 PUBLISHER = "medallion publish"
 """How the sessions of publishers begin to call themselves."""
+BUILD = "marts_build_"
+"""How the names of the schemas that marts are built in begin; a time, the publication's id, cut short, and a number follow."""
 _LEFT_AFTER = timedelta(days=1)
 
 
@@ -43,8 +46,23 @@ class Violated(ServiceUnavailable):
     """Rows that break a constraint of the warehouse's table were refused."""
 
 
+@dataclass(frozen=True)
+class Load:
+    """Rows on their way into a staging table of these columns: all files of the folder whose names begin with the place's
+    and an underscore. A publication's places begin alike, up to the last underscore, and differ after it."""
+
+    place: str
+    columns: tuple[Column, ...]
+    files: tuple[Path, ...]
+
+
+Filled = Mapping[str, tuple[str, Sequence[Column]]]
+"""Dataset -> where its rows come from, and its columns."""
+
+
 class Target(Protocol):
-    """One session with a warehouse.
+    """One session with a warehouse. What many tables need is asked and told for all of them at once; where one of
+    several statements is refused, the error's `dataset` says which table's.
 
     Every method may raise Unanswered, and ServiceUnavailable if the warehouse refuses the statement.
     Tables are only ever created, given further or wider columns, and their rows replaced; never dropped,
@@ -69,8 +87,8 @@ class Target(Protocol):
     def entries(self, limit: int) -> list[Entry]:
         """The newest entries of the ledger first; none if there is no ledger."""
 
-    def columns(self, dataset: str) -> dict[str, str] | None:
-        """The columns of a dataset's table in lower case and their types; None if there is no table."""
+    def columns(self, datasets: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The columns of each dataset's table in lower case and their types; nothing for one that has no table."""
 
     def type_of(self, column: Column) -> str:
         """How `columns` would describe a column."""
@@ -96,12 +114,12 @@ class Target(Protocol):
     def relate(self, dataset: str, wanted: Description) -> None:
         """Let a dataset's table have these foreign keys; the tables that they point to have been described."""
 
-    def stage(self, place: str, files: Sequence[Path]) -> None:
-        """Upload files under a place of their own. They are in one folder, nothing else is, and they
+    def stage(self, loads: Sequence[Load]) -> None:
+        """Make staging tables and upload the files of each. All are in one folder, nothing else is, and they
         stay until `copy` has returned."""
 
-    def copy(self, place: str, columns: Sequence[Column]) -> int:
-        """Load what was staged at a place into a new staging table. Returns: its rows."""
+    def copy(self, load: Load) -> int:
+        """Load what was staged into its staging table, which is empty. Returns: its rows."""
 
     def end_abandoned(self) -> list[str]:
         """End the transactions that our own publishers have left open in this database: those that have
@@ -116,14 +134,14 @@ class Target(Protocol):
     def lock(self) -> Head:
         """Take the head's lock, waiting for whoever has it, then read it. Raises: Outrun."""
 
-    def empty(self, dataset: str, head: Head, parts: Sequence[Part] | None = None) -> None:
-        """Delete the rows of a dataset's table, or of these partitions of it, if the head is still this one."""
+    def empty(self, tables: Mapping[str, Sequence[Part] | None], head: Head) -> None:
+        """Delete the rows of each dataset's table, or of these partitions of it, if the head is still this one."""
 
-    def fill(self, dataset: str, place: str, columns: Sequence[Column], head: Head) -> None:
-        """Insert what was copied at a place, if the head is still this one."""
+    def fill(self, tables: Filled, head: Head) -> None:
+        """Insert what was copied at a place into each dataset's table, if the head is still this one."""
 
-    def fill_from(self, dataset: str, built: str, columns: Sequence[Column], head: Head) -> None:
-        """Insert the rows of another table of the database, by its dataset name, if the head is still this one."""
+    def fill_from(self, tables: Filled, head: Head) -> None:
+        """Insert the rows of another table of the database, by its dataset name, into each, if the head is still this one."""
 
     def counts(self, datasets: Sequence[str]) -> dict[str, int]:
         """Rows of each dataset's table as this transaction sees them."""

@@ -3,7 +3,8 @@
 Run as a program of its own: `python -I snowflake_server.py <data folder> <host> <port>`, with the
 user's password in the environment variable `PASSWORD`. In these things it is nearer to Snowflake
 than fakesnow alone: a wrong password is refused; two transactions that change the same rows get
-an error of their own (000625), not an 'internal error' that clients repeat; a transaction whose
+an error of their own (000625), not an 'internal error' that clients repeat, and so does a null where none
+may be (100072); a transaction whose
 client was killed does not hold its rows for ever; a timestamp that is null arrives as null; numbers
 within a VARIANT stay exact; transactions have names, are shown and can be aborted from another
 session; a stage or a database can be dropped; a session that has ended is named as such; a temporary
@@ -187,6 +188,10 @@ def _execute_here(cursor: FakeSnowflakeCursor, command: str, *args: Any, **optio
             raise
         message = f"Another transaction has changed the same rows; roll back and begin again: {error}"
         raise OperationalError(msg=message, errno=625, sqlstate="57014") from error
+    except duckdb.ConstraintException as error:
+        if "NOT NULL" not in str(error):
+            raise
+        raise ProgrammingError(msg="NULL result in a non-nullable column", errno=100072, sqlstate="22000") from error
     finally:
         transactions.ends(cursor._conn, command)
 

@@ -192,8 +192,7 @@ def run_case(site: Site, step: str, kind: str, seed: int) -> Result | None:
     )  # fmt: skip
 
 
-_NTH = {"journal.state": (1, 2, 4, 5, 6, 8), "data.overwrite": (1, 2), "write": (1, 2, 3), "publish.delete": (1, 2),
-        "publish.insert": (1, 2), "publish.stage": (1, 2), "publish.copy": (1, 2)}  # fmt: skip
+_NTH = {"journal.state": (1, 2, 4, 5, 6, 8), "data.overwrite": (1, 2), "write": (1, 2, 3), "publish.copy": (1, 2)}  # fmt: skip
 """Which times of a step are hit, where a run passes it more than once."""
 
 

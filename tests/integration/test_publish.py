@@ -243,3 +243,48 @@ def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: La
     if settings.warehouse == "snowflake":
         assert select(settings, f"SHOW STAGES IN SCHEMA {database(settings)}.{staging(settings)}") == []
     assert tables_of_the_ledger(settings) == {"publication_head", "publications"}
+
+
+def test_many_tables_are_brought_and_exchanged_together(
+    settings: Settings, lake: LakeTables, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[str, Any]] = []
+
+    class Recorder:
+        def step(self, run_id: str, name: str, **detail: Any) -> Any:
+            steps.append((name.removeprefix("publish."), detail.get("datasets", detail.get("dataset"))))
+            return nullcontext()
+
+    tables = [gold(f"t{number}", COLUMNS, domain=domain) for number in range(12)]
+    names = [each.dataset for each in sorted(tables, key=lambda each: each.dataset)]
+    lake.commit({table: [{"id": number, "name": "a"}] * number for number, table in enumerate(tables)})
+    publish(settings, Contracts(*tables), journal=Recorder())
+    of_many = [(name, what) for name, what in steps if name in ("stage", "copy", "delete", "insert")]
+    assert of_many == [("stage", names), *(("copy", name) for name in names), ("delete", names), ("insert", names)]
+    assert [len(rows(settings, table)) for table in tables] == list(range(12))
+
+    monkeypatch.setattr("medallion.publish.staging.TOGETHER_BYTES", 1)  # a disk with little room
+    steps.clear()
+    lake.commit({table: [{"id": number, "name": "b"}] for number, table in enumerate(tables[:3])})
+    publish(settings, Contracts(*tables), journal=Recorder())
+    assert [what for name, what in steps if name == "stage"] == [[name] for name in names if name.endswith((".t0", ".t1", ".t2"))]
+    assert [rows(settings, table) for table in tables[:4]] == [*([(number, "b")] for number in range(3)), [(3, "a")] * 3]
+
+
+def test_of_many_tables_the_one_that_is_refused_is_named(settings: Settings, lake: LakeTables, domain: str) -> None:
+    """Somebody else has made a column NOT NULL, and the lake has a null in it."""
+    tables = [gold(name, COLUMNS, domain=domain) for name in ("first", "second", "third")]
+    contracts = Contracts(*tables)
+    lake.commit({table: [{"id": 1, "name": "a"}] for table in tables})
+    publish(settings, contracts)
+    select(settings, f"ALTER TABLE {database(settings)}.{domain}.second ALTER COLUMN name SET NOT NULL")
+    lake.commit({table: [{"id": 2, "name": None}] for table in tables})
+    with pytest.raises(UsageError, match=r"null value in column|NULL result in a non-nullable") as refused:
+        publish(settings, contracts)
+    assert refused.value.dataset == tables[1].dataset
+    assert "not of our making" in str(refused.value.hint)
+    assert [rows(settings, table) for table in tables] == [[(1, "a")]] * 3
+    assert len(history(settings)) == 1
+    select(settings, f"ALTER TABLE {database(settings)}.{domain}.second ALTER COLUMN name DROP NOT NULL")
+    assert publish(settings, contracts).outcome == "published"
+    assert agreed(settings, contracts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -13,8 +14,9 @@ import pytest
 from pyiceberg.types import DecimalType, LongType
 
 from medallion.contract import Column, Contract, Materialisation, Rule
-from medallion.errors import UsageError
+from medallion.errors import ConflictError, UsageError
 from medallion.publish.publication import history, publish
+from medallion.publish.target import BUILD, connect
 from medallion.rule_kinds import Reference
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
@@ -209,6 +211,29 @@ def test_a_view_upon_a_column_that_is_to_change_is_named(settings: Settings, lak
     select(settings, f"DROP VIEW {domain}.total")
     publish(settings, Contracts(one), allow_breaking=[f"{one.dataset}.worth"])
     assert columns(settings, one) == ["id"]
+    assert agreed(settings, Contracts(one))
+
+
+@POSTGRES
+def test_views_that_a_dead_build_of_marts_has_left_are_in_nobody_s_way(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one = gold("one", {"worth": "decimal(6,2)"}, domain=domain)
+    lake.commit({one: [{"worth": None}]})
+    publish(settings, Contracts(one))
+
+    def widen(table: Any) -> None:
+        with table.update_schema() as update:
+            update.update_column("worth", DecimalType(8, 2))
+
+    lake.commit({one: widen})
+    publication = uuid.uuid4().hex
+    schema = f"{BUILD}20260102t030405_{publication[:12]}_0"
+    select(settings, f"CREATE SCHEMA {schema}")
+    select(settings, f"CREATE VIEW {schema}.stg AS SELECT worth FROM {domain}.one")
+    once = settings.model_copy(update={"runs": settings.runs.model_copy(update={"conflict_retries": 0})})
+    with closing(connect(settings, f"marts {publication}")), pytest.raises(ConflictError, match=f"being built in {schema}"):
+        publish(once, Contracts(one))
+    publish(once, Contracts(one))
+    assert select(settings, f"SELECT to_regnamespace('{schema}')") == [(None,)]
     assert agreed(settings, Contracts(one))
 
 

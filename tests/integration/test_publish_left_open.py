@@ -190,7 +190,7 @@ def test_a_publisher_that_was_ended_changes_nothing_by_itself(
         with monkeypatch.context() as patched:
             patched.setattr(sql, "SHOW_TRANSACTIONS", sql.Statement("SHOW WHAT_AN_ACCOUNT_DOES_NOT"))
             assert other.end_abandoned() == [], "who may not look publishes all the same"
-        slow.empty(one.dataset, head)
+        slow.empty({one.dataset: None}, head)
         assert rows(settings, one) == before
         with pytest.raises(publishing.Outrun, match="did not move"):
             slow.append(_next(settings), head)
