@@ -55,16 +55,17 @@ def sources(
 
 @app.command()
 def docs() -> None:
-    """Write the documentation of the marts as one page, with their lineage."""
+    """Write the documentation of the marts as one page, with their lineage back to bronze."""
     import subprocess
 
-    from medallion.marts import plain
+    from medallion.marts import lineage, plain
 
     settings = load()
     words, environment = plain.docs(settings)
     if subprocess.run(words, env=environment, cwd=settings.marts.project).returncode:
         raise MedallionError("dbt could not write the documentation", hint="what it says stands above")
-    print(f"open {settings.marts.project / 'target' / 'static_index.html'}, or: cd dbt && dbt docs serve")
+    lineage.draw(settings.marts.project / "target")
+    print(f"open {settings.marts.project / 'target' / lineage.PAGE}, or: cd dbt && dbt docs serve")
 
 
 def _compare(one: str, other: str, as_json: bool) -> None:

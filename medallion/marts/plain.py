@@ -56,7 +56,7 @@ def command(settings: Settings, target: MartTarget, arguments: Sequence[str]) ->
 def docs(settings: Settings) -> tuple[list[str], dict[str, str]]:
     """What writes the documentation of the published marts, to be run in the project's folder. Raises: as `command`."""
     target = settings.marts.target
-    words, environment = command(settings, target, ["docs", "generate", "--static"])
+    words, environment = command(settings, target, ["docs", "generate"])
     return words, environment | ({} if target == "spark" else {"DBT_SCHEMA": SCHEMA})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from medallion import domain
 from medallion.commands import marts as commands
 from medallion.errors import GateRefused, SettingsError, UsageError
-from medallion.marts import dbt, plain, sources, targets
+from medallion.marts import dbt, lineage, plain, sources, targets
 from medallion.publish.ledger import Entry, MartState, TableState
 from medallion.settings import ROOT, Settings, load
 
@@ -32,13 +33,45 @@ def test_the_sources_are_what_the_contracts_say() -> None:
     domains = domain.load(Settings())
     text = (PROJECT / sources.PLACE).read_text("utf-8")
     assert text == sources.text(domains), "run `medallion marts sources`"
-    tables = {f"gold.{s['name']}.{t['name']}": t for s in yaml.safe_load(text)["sources"] for t in s["tables"]}
-    assert set(tables) == {name for name, contract in domains.contracts.items() if contract.published}
+    found = {(s["name"], t["name"]): t for s in yaml.safe_load(text)["sources"] for t in s["tables"]}
+    tables = {table["meta"]["dataset"]: table for table in found.values()}
+    assert set(tables) >= {name for name, contract in domains.contracts.items() if contract.published}
+    assert not {name for name in tables if name.startswith("gold.")} - {n for n, c in domains.contracts.items() if c.published}
+    assert found["silver_sales", "purchases"] == tables["silver.sales.purchases"], "beside gold.sales of the same name"
     month = tables["gold.sales.customer_month"]
     assert {column["name"]: column["data_type"] for column in month["columns"]} == {
         "customer_id": "string", "month": "date", "first_month": "date", "purchases": "bigint", "revenue_usd": "decimal(20,2)",
     }  # fmt: skip
-    assert month["meta"]["bronze"] == ["bronze.sales.purchases"], "lineage goes back to bronze"
+    assert month["meta"]["made_of"] == ["silver.sales.purchases"]
+    assert tables["silver.sales.purchases"]["meta"]["made_of"] == ["bronze.sales.purchases"], "lineage goes back to bronze"
+
+
+def test_the_documentation_draws_what_gold_is_made_of(tmp_path: Path) -> None:
+    told = {
+        "source.m.d.one": {"dataset": "gold.d.one", "made_of": ["silver.d.one", "gold.d.hidden"]},
+        "source.m.silver_d.one": {"dataset": "silver.d.one", "made_of": ["bronze.d.one"]},
+        "source.m.bronze_d.one": {"dataset": "bronze.d.one", "made_of": []},
+        "source.m.theirs.one": {},
+    }
+    manifest = {
+        "sources": {key: {"meta": meta} for key, meta in told.items()},
+        "parent_map": {key: [] for key in told} | {"model.m.mart": ["source.m.d.one"]},
+        "child_map": {"source.m.d.one": ["model.m.mart"], "source.m.silver_d.one": []},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "catalog.json").write_text('{"nodes": "of the catalog"}')
+    (tmp_path / "index.html").write_text('n={manifest:"MANIFEST.JSON INLINE DATA",catalog:"CATALOG.JSON INLINE DATA"}')
+    for _ in range(2):
+        lineage.draw(tmp_path)
+        drawn = json.loads((tmp_path / "manifest.json").read_text())
+        assert drawn["parent_map"] == {
+            "model.m.mart": ["source.m.d.one"], "source.m.d.one": ["source.m.silver_d.one"],
+            "source.m.silver_d.one": ["source.m.bronze_d.one"], "source.m.bronze_d.one": [], "source.m.theirs.one": [],
+        }  # fmt: skip
+        assert drawn["child_map"]["source.m.silver_d.one"] == ["source.m.d.one"]
+        assert drawn["child_map"]["source.m.d.one"] == ["model.m.mart"]
+    page = (tmp_path / lineage.PAGE).read_text()
+    assert page == f'n={{manifest:{(tmp_path / "manifest.json").read_text()},catalog:{{"nodes": "of the catalog"}}}}'
 
 
 def test_every_mart_has_an_exposure_a_description_of_each_column_and_its_hash() -> None:
