@@ -24,7 +24,7 @@ pytest_plugins = ["tests.warehouse"]
 pytestmark = pytest.mark.acceptance
 
 COLUMNS = {"id": "bigint", "version": "bigint"}
-FILL, APPEND, MOVE = "(?i)INSERT INTO .*STAGED_", "(?i)INSERT INTO .{0,60}PUBLICATIONS", "(?i)UPDATE .* SET .{0,4}SEQUENCE"
+FILL, APPEND, MOVE = "(?i)INSERT INTO .*STAGED_", r"(?i)INSERT INTO \S*PUBLICATIONS", "(?i)UPDATE .* SET .{0,4}SEQUENCE"
 STATEMENTS = {
     "snowflake": ["COPY INTO", "BEGIN", "SET .{0,4}LOCKED", "DELETE FROM", FILL, APPEND, MOVE, "COMMIT"],
     "postgres": ["COPY .* FROM STDIN", "locked", FILL, "COMMIT$|COMMIT\\W"],
