@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from medallion.errors import ServiceUnavailable
+from medallion.publish.columns import Column
 from medallion.publish.publication import publish
+from medallion.publish.target import Load, connect
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.tcp_proxy import TcpProxy
@@ -112,3 +116,17 @@ def test_a_temporary_table_may_lie_in_a_schema(settings: Settings) -> None:
             opened.execute(f"{create} {place} AS SELECT 1 AS id")
             assert [tuple(row) for row in opened.rows(f"SELECT id FROM {place}")] == [(1,)]
             opened.execute(f"DROP TABLE {place}")
+
+
+def test_rows_are_counted_once_where_the_client_sends_a_copy_again(settings: Settings, tmp_path: Path) -> None:
+    """As it does by itself when no answer comes; what is loaded already is passed over then."""
+    place = "20260102t030405_abc_0"
+    files = tuple(tmp_path / f"{place}_{number:05d}.parquet" for number in range(2))
+    for path in files:
+        pq.write_table(pa.table({"id": [1, 2]}), path)
+    load = Load(place, (Column("id", "bigint"),), files)
+    with closing(connect(settings)) as target:
+        target.prepare()
+        target.stage([load])
+        assert [target.copy(load), target.copy(load)] == [4, 4]
+        target.discard([place])
