@@ -53,11 +53,13 @@ def _table(domains: Domains, contract: Contract) -> dict[str, Any]:
     return {
         "name": contract.name,
         "description": f"{contract.description.strip()}{way}",
-        "meta": {
-            "owner": contract.owner,
-            "contract": contract.version,
-            "dataset": contract.dataset,
-            "made_of": _inputs(domains, contract.dataset),
+        "config": {
+            "meta": {
+                "owner": contract.owner,
+                "contract": contract.version,
+                "dataset": contract.dataset,
+                "made_of": _inputs(domains, contract.dataset),
+            }
         },
         "columns": [
             {"name": column.name, "data_type": column.type} | ({"description": column.description} if column.description else {})

@@ -34,7 +34,7 @@ def test_the_sources_are_what_the_contracts_say() -> None:
     text = (PROJECT / sources.PLACE).read_text("utf-8")
     assert text == sources.text(domains), "run `medallion marts sources`"
     found = {(s["name"], t["name"]): t for s in yaml.safe_load(text)["sources"] for t in s["tables"]}
-    tables = {table["meta"]["dataset"]: table for table in found.values()}
+    tables = {table["config"]["meta"]["dataset"]: table for table in found.values()}
     assert set(tables) >= {name for name, contract in domains.contracts.items() if contract.published}
     assert not {name for name in tables if name.startswith("gold.")} - {n for n, c in domains.contracts.items() if c.published}
     assert found["silver_sales", "purchases"] == tables["silver.sales.purchases"], "beside gold.sales of the same name"
@@ -42,8 +42,10 @@ def test_the_sources_are_what_the_contracts_say() -> None:
     assert {column["name"]: column["data_type"] for column in month["columns"]} == {
         "customer_id": "string", "month": "date", "first_month": "date", "purchases": "bigint", "revenue_usd": "decimal(20,2)",
     }  # fmt: skip
-    assert month["meta"]["made_of"] == ["silver.sales.purchases"]
-    assert tables["silver.sales.purchases"]["meta"]["made_of"] == ["bronze.sales.purchases"], "lineage goes back to bronze"
+    assert month["config"]["meta"]["made_of"] == ["silver.sales.purchases"]
+    assert tables["silver.sales.purchases"]["config"]["meta"]["made_of"] == ["bronze.sales.purchases"], (
+        "lineage goes back to bronze"
+    )
 
 
 def test_the_documentation_draws_what_gold_is_made_of(tmp_path: Path) -> None:
