@@ -202,7 +202,8 @@ def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], re
             _evolve(lake, run, branch, dataset)
         for arrival in arrivals.get(dataset, ()):
             rows = sum(one.rows for one in plan.deliveries(dataset))  # its history too, for repeated rows
-            _one(lake, run, f"write.{dataset}", report, rows, partial(_ingest, lake, branch, run, dataset, arrival))
+            ingesting = partial(_ingest, lake, branch, run, dataset, arrival)
+            _one(lake, run, f"write.{dataset}", report, rows, request.logical_date, ingesting)
         _make(lake, run, branch, plan, dataset, tasks.get(dataset, []), report)
 
 
@@ -214,8 +215,9 @@ def _make(lake: Lake, run: Run, branch: Branch, plan: Plan, dataset: str, tasks:
         if gate.refusals(run.writes):
             return
         rows = plan.rows_read(dataset, task.date)
-        past = _previous(lake, lake.domains.contracts[dataset], task.date or run.logical_date)
-        _one(lake, run, f"write.{dataset}", report, rows, partial(make, branch, lake.domains, plan, task, run.id, past))
+        past = _previous(lake, lake.domains.contracts[dataset], task.date or plan.logical_date)
+        making = partial(make, branch, lake.domains, plan, task, run.id, past)
+        _one(lake, run, f"write.{dataset}", report, rows, plan.logical_date, making)
 
 
 def _evolve(lake: Lake, run: Run, branch: Branch, dataset: str) -> None:
@@ -273,11 +275,14 @@ def _previous(lake: Lake, contract: Contract, when: date | None) -> Previous:
     return previous(lake.journal, contract.dataset, when, back) if back and when else ()
 
 
-def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, effect: Callable[[], dict[str, Any]]) -> None:
+def _one(lake: Lake, run: Run, step: str, report: Report, rows: int, when: date, effect: Callable[[], dict[str, Any]]) -> None:
+    """One write of the run, for what was asked for of `when`: a part of a run that has no date of its own has one."""
     sized = session.sized(lake.spark(), lake.settings, rows)
     with lake.journal.step(run.id, step) as found, session.speaking_plainly(), sized:
         written = effect()
-        strange = compare(lake.journal, lake.domains.contracts[written["dataset"]], written, run.logical_date)
+        strange = compare(lake.journal, lake.domains.contracts[written["dataset"]], written, when)
+        if written["logical_date"] is None and run.logical_date is None:
+            written["as_of"] = when
         written["score"] = score.of_write(written, lake.domains.contracts[written["dataset"]])
         found |= {k: written[k] for k in ("logical_date", "rows_in", "rows_out", "quarantined", "seconds")}
     run.writes.append(written)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import takewhile
 from typing import Any
 
 from medallion.errors import UsageError
@@ -12,6 +14,8 @@ from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie, Reference
 from medallion.lakehouse.run import LIVE, remove_branch
 from medallion.lakehouse.standing import standing
 
+_CLOCKS_DIFFER = timedelta(days=1)
+"""The catalog's clock and the journal's, at the most."""
 PARTS = "parts"
 """Option of a run that people write in several commands: nobody works on it in between."""
 
@@ -87,7 +91,8 @@ def mark_published(nessie: Nessie, journal: Journal, shown: str | None) -> list[
     if not rows or not shown:
         return []
     merged = {row["merged_hash"]: row["run_id"] for row in rows}
-    log = nessie.log(Reference(MAIN, shown), until=rows[-1]["h0"])  # what was opened first began from the oldest commit
+    since = min(row["opened_at"] for row in rows) - _CLOCKS_DIFFER  # what they merged, they merged later
+    log = takewhile(lambda commit: commit.time > since, nessie.log(Reference(MAIN, shown)))
     done = [merged[commit.hash] for commit in standing(log) if commit.hash in merged]
     for run_id in done:
         journal.published(run_id)

@@ -20,7 +20,11 @@ _ROWS = "number of output rows"
 
 
 class Counted:
-    """A frame whose rows are counted as they are taken; take `frame` once, then ask `rows`."""
+    """A frame whose rows are counted as they are taken; take `frame` once, then ask `rows`.
+
+    Spark leaves failed tasks out of a plan's figures. Of a stage that was done again it keeps the last attempt alone, which
+    makes only the missing partitions: then it is not believed.
+    """
 
     def __init__(self, frame: DataFrame) -> None:
         self._mark = f"-{secrets.randbits(48)}"
@@ -29,10 +33,19 @@ class Counted:
         self._session = frame.sparkSession
 
     def rows(self) -> int | None:
-        """How many rows came by, or more: those of a task that was done again are counted again.
+        """How many rows came by, or more: those that a plan takes twice, as a sort by ranges does, are counted twice.
 
-        Returns: None where Spark does not tell: it planned the place away, or has lost some of its own figures.
+        Returns: None where Spark does not tell: it planned the place away, has lost some of its own figures, did a stage
+            again, or does not answer in time.
         """
+        from py4j.protocol import Py4JError
+
+        try:
+            return self._rows()
+        except Py4JError:
+            return None
+
+    def _rows(self) -> int | None:
         bus = self._session.sparkContext._jsc.sc().listenerBus()
         bus.waitUntilEmpty()
         if bus.metrics().metricRegistry().counter("queue.appStatus.numDroppedEvents").getCount():
@@ -42,8 +55,13 @@ class Counted:
             graph = store.planGraph(execution.executionId())
             here = [node for node in _each(graph.allNodes()) if node.name() == "Filter" and self._mark in node.desc()]
             if here:
-                return self._told(store.executionMetrics(execution.executionId()), here)
+                once = all(self._was_done_once(stage) for stage in _each(execution.stages()))
+                return self._told(store.executionMetrics(execution.executionId()), here) if once else None
         return None
+
+    def _was_done_once(self, stage: int) -> bool:
+        info = self._session.sparkContext.statusTracker().getStageInfo(stage)
+        return info is not None and info.currentAttemptId == 0
 
     def _told(self, values: Any, here: list[Any]) -> int | None:
         found = [values.get(m.accumulatorId()) for m in _each(here[0].metrics()) if m.name() == _ROWS]

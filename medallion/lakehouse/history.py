@@ -121,6 +121,7 @@ def standing(metadata: TableMetadata) -> list[Snapshot]:
     between a state and its return (see STATE_OF and TAKES_BACK), nor those beside the line of its versions."""
     found: list[Snapshot] = []
     gone: set[str] = set()
+    by_id = {each.snapshot_id: each for each in metadata.snapshots}  # pyiceberg would look through all for each
     snapshot = metadata.current_snapshot()
     while snapshot is not None:
         before = snapshot.parent_snapshot_id
@@ -131,7 +132,7 @@ def standing(metadata: TableMetadata) -> list[Snapshot]:
                 before = int(state) if state else None
             else:
                 found.append(snapshot)
-        snapshot = metadata.snapshot_by_id(before) if before is not None else None
+        snapshot = by_id.get(before) if before is not None else None
     return found
 
 

@@ -28,7 +28,8 @@ ENDED = ("merged", "unchanged", "failed", "conflicted")
 """States after which a run changes nothing in the lake any more."""
 
 _TABLES = """
-SELECT pg_advisory_lock(hashtext('medallion.journal.schema'));
+BEGIN;
+SELECT pg_advisory_xact_lock(hashtext('medallion.journal.schema'));
 CREATE SCHEMA IF NOT EXISTS ops;
 CREATE TABLE IF NOT EXISTS ops.runs (
   run_id text PRIMARY KEY,
@@ -65,9 +66,9 @@ CREATE TABLE IF NOT EXISTS ops.writes (
   PRIMARY KEY (dataset, logical_date, run_id, n)
 );
 CREATE OR REPLACE FUNCTION ops.find_writes(ops.runs) RETURNS SETOF ops.writes LANGUAGE sql STABLE AS $$
-  SELECT w->>'dataset', coalesce(w->>'logical_date', ($1).logical_date::text), ($1).run_id, n::int
+  SELECT w->>'dataset', coalesce(w->>'logical_date', w->>'as_of', ($1).logical_date::text), ($1).run_id, n::int
   FROM jsonb_array_elements(($1).story->'writes') WITH ORDINALITY AS one(w, n)
-  WHERE w ? 'metrics' AND coalesce(w->>'logical_date', ($1).logical_date::text) IS NOT NULL
+  WHERE w ? 'metrics' AND coalesce(w->>'logical_date', w->>'as_of', ($1).logical_date::text) IS NOT NULL
 $$;
 CREATE OR REPLACE FUNCTION ops.keep_writes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO ops.writes SELECT * FROM ops.find_writes(NEW) ON CONFLICT DO NOTHING;
@@ -77,7 +78,7 @@ CREATE OR REPLACE TRIGGER merged AFTER UPDATE OF state ON ops.runs FOR EACH ROW
   WHEN (NEW.state = 'merged' AND OLD.state <> 'merged') EXECUTE FUNCTION ops.keep_writes();
 INSERT INTO ops.writes SELECT w.* FROM ops.runs r, ops.find_writes(r) w WHERE r.state IN ('merged', 'published')
   ON CONFLICT DO NOTHING;
-SELECT pg_advisory_unlock(hashtext('medallion.journal.schema'));
+COMMIT;
 """
 _IS_THERE = """
 SELECT 1 FROM information_schema.columns
@@ -98,12 +99,24 @@ ORDER BY logical_date DESC
 """Of stories, which are long, only those are opened that are asked for: `ops.writes` says where a dataset's writes stand."""
 
 
+_OUTLINES = """
+SELECT run_id, kind, logical_date, jsonb_strip_nulls(jsonb_build_object(
+  'reads', story->'reads', 'options', story->'options', 'writes', (
+    SELECT jsonb_agg(jsonb_build_object('dataset', w->'dataset', 'logical_date', w->'logical_date', 'inputs', w->'inputs',
+      'takes_back', w->'takes_back') ORDER BY n)
+    FROM jsonb_array_elements(story->'writes') WITH ORDINALITY AS one(w, n))
+)) AS story
+FROM ops.runs WHERE run_id = ANY(%s)
+"""
 _MERGED = """
 WITH merged AS (
-  UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s RETURNING run_id, story
+  UPDATE ops.runs SET {sets}, changed_at = clock_timestamp() WHERE run_id = %(run_id)s
+  RETURNING run_id, story, reverted_by
 ), moved AS (
   SELECT run_id AS by, jsonb_array_elements_text(story->'options'->'reverts') AS id, 'reverted' AS state FROM merged
+  WHERE reverted_by IS NULL
   UNION ALL SELECT NULL, jsonb_array_elements_text(story->'options'->'returns'), 'merged' FROM merged
+  WHERE reverted_by IS NULL
 )
 UPDATE ops.runs r SET
   reverted_by = moved.by,
@@ -112,7 +125,8 @@ UPDATE ops.runs r SET
 FROM moved WHERE r.run_id = moved.id
 """
 """A run is merged: the runs that it takes back are `reverted`, and those that it brings back are `merged` again. One
-statement, so that there is nothing in between; a run whose own merge is not told yet hears of it when it is."""
+statement, so that there is nothing in between; a run whose own merge is not told yet hears of it when it is, and changes
+nothing of others if it was itself taken back by then."""
 
 
 class Journal:
@@ -210,9 +224,10 @@ class Journal:
             {"states": list(states or ()), "limit": limit},
         )
 
-    def of(self, run_ids: list[str]) -> dict[str, dict[str, Any]]:
-        """The rows of these runs by their ids, as far as there are any."""
-        return {row["run_id"]: row for row in self._all("SELECT * FROM ops.runs WHERE run_id = ANY(%s)", (run_ids,))}
+    def outlines(self, run_ids: list[str]) -> dict[str, dict[str, Any]]:
+        """Of these runs, by their ids, as far as there are any: `run_id`, `kind`, `logical_date`, and of the story what was
+        read and written (`reads`, `options`; of the writes `dataset`, `logical_date`, `inputs`, `takes_back`)."""
+        return {row["run_id"]: row for row in self._all(_OUTLINES, (run_ids,))}
 
     def leaving(self, run_ids: list[str], days: int) -> list[dict[str, Any]]:
         """`run_id`, `branch` and `state` of those of these runs whose branch nobody needs: what it held is on main, or there
@@ -225,10 +240,12 @@ class Journal:
         )
 
     def merged(self, logical_date: date) -> bool:
-        """Whether a run of this date is on main."""
+        """Whether a run of this date is on main, or one that took others back and ran it again."""
         return bool(
             self._all(
-                "SELECT 1 FROM ops.runs WHERE logical_date = %s AND state IN ('merged', 'published') LIMIT 1", (logical_date,)
+                "SELECT 1 FROM ops.runs WHERE state IN ('merged', 'published') AND (logical_date = %(date)s OR (logical_date "
+                "IS NULL AND run_id IN (SELECT run_id FROM ops.writes WHERE logical_date = %(date)s::text))) LIMIT 1",
+                {"date": logical_date},
             )
         )
 

@@ -122,11 +122,12 @@ def undone(s3: S3, before: Content, after: Content, now: Content) -> Write:
     if differing := _differences(old.metadata, table.metadata):
         raise NotReplayable(f"its {' and '.join(differing)} changed")
     start, ids = old.metadata.current_snapshot_id, []
+    by_id = {each.snapshot_id: each for each in table.metadata.snapshots}
     snapshot = table.metadata.current_snapshot()
     while snapshot is not None and snapshot.snapshot_id != start:
         ids.append(str(snapshot.snapshot_id))
         parent = snapshot.parent_snapshot_id
-        snapshot = table.metadata.snapshot_by_id(parent) if parent is not None else None
+        snapshot = by_id.get(parent) if parent is not None else None
     if (snapshot.snapshot_id if snapshot else None) != start:
         raise NotReplayable("its history does not lead from one version to the other")
     with reaching(s3, table.location()):

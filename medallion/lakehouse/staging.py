@@ -117,11 +117,15 @@ class Staging:
     def write_all(self, frame: DataFrame, good: Column) -> Files | None:
         """Write rows into the dataset, of which `good` is thought to be true for each.
 
-        Returns: the files of this write; None if it cannot be said that no row was left out, and they have to be written again.
+        Returns: the files of this write; None if it cannot be said that no row was left out: then the dataset is as it
+            was, for the rows may be read from it too, and they have to be written again.
         """
         counted = Counted(frame)
         files = self._into_dataset(counted.frame.filter(good))
-        return files if counted.rows() == files.rows else None
+        if counted.rows() == files.rows:
+            return files
+        self._commit([Operation("PUT", self.contract.dataset, self.base)], f"{self.contract.dataset}: to be written again")
+        return None
 
     def _into_dataset(self, frame: DataFrame) -> Files:
         rows = frame.select(*self.contract.schema())

@@ -175,10 +175,17 @@ class _Plan:
         own = {"Project": "projectList", "Aggregate": "aggregateExpressions", "Window": "windowExpressions"}.get(node.kind)
         if own:
             return [*(below[0] if node.kind == "Window" else ()), *self._named(node.fields[own])]
+        if node.kind in ("Except", "Intersect"):
+            self.deciding |= {id_ for side in below for _, id_ in side}
+            return below[0]
         if not below:
             output = self._named(node.fields.get("output"))
             self._marks |= {id_: (name.split(_FROM)[0], name.split(_FROM)[1]) for name, id_ in output if _FROM in name}
             return output
+        if node.kind not in ("Window", "Join") and (output := self._named(node.fields.get("output"))):
+            made_here = {id_ for _, id_ in output} - {id_ for side in below for _, id_ in side}
+            self._made_of |= {id_: {below_id for side in below for _, below_id in side} for id_ in made_here}
+            return output  # code that is not Spark's (mapInPandas, applyInPandas): any of all that goes in
         semi = node.kind == "Join" and "Left" in str(node.fields["joinType"]) and "Outer" not in str(node.fields["joinType"])
         return below[0] if semi or len(below) == 1 else [column for side in below for column in side]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -37,11 +38,17 @@ def distinct(io: FileIO, files: Iterable[DataFile], columns: Collection[str]) ->
     with ThreadPoolExecutor(min(_AT_ONCE, len(places) or 1)) as pool:
         footers = list(pool.map(lambda path: _footer(io, path), places))
         left = {name for name in columns if all(encoded(footer, name) is not None for footer in footers)}
-        of_files = list(pool.map(lambda path, footer: _of_file(io, path, footer, left), places, footers)) if left else []
-    found = {name: [v for of_file in of_files for v in of_file.get(name, ())] for name in left}
-    few = {name: values for name, values in found.items() if values and all(len(v) <= FEW for v in values)}
-    whole = {name: pc.unique(pa.chunked_array(values)) for name, values in few.items()}
-    return {name: values for name, values in whole.items() if len(values) <= FEW}
+        found: dict[str, pa.Array] = {}
+        for first in range(0, len(places), _AT_ONCE) if left else ():
+            some = slice(first, first + _AT_ONCE)
+            look = partial(_of_file, io, sorted(left))
+            for values in pool.map(look, places[some], footers[some]):
+                for name, own in values.items():
+                    known = [found[name]] if name in found else []
+                    if known or own:
+                        found[name] = pc.unique(pa.chunked_array([*known, *own]))
+            left -= {name for name, values in found.items() if len(values) > FEW}
+    return {name: values for name, values in found.items() if name in left}
 
 
 def _footer(io: FileIO, path: str) -> FileMetaData:
@@ -49,7 +56,7 @@ def _footer(io: FileIO, path: str) -> FileMetaData:
         return pq.read_metadata(stream)
 
 
-def _of_file(io: FileIO, path: str, metadata: FileMetaData, columns: Collection[str]) -> dict[str, list[pa.Array]]:
+def _of_file(io: FileIO, columns: Collection[str], path: str, metadata: FileMetaData) -> dict[str, list[pa.Array]]:
     """The distinct values of each column in each row group of a file."""
     with io.new_input(path).open() as stream:
         parquet = pq.ParquetFile(stream, metadata=metadata, read_dictionary=list(columns), buffer_size=_BUFFER)

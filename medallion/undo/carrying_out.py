@@ -84,6 +84,7 @@ def carry_out(lake: Lake, kind: str, prepare: Callable[[Run], Prepared], report:
             try:
                 prepared = _put(lake, run, prepare, report)
                 run = _run_again(lake, run, prepared.again, report)
+                _judge_again(lake, run, prepared.judged_again)
                 merged = judge_and_merge(lake, run, report)
             except CommitConflict as conflict:
                 report(f"run {run.id}: conflict on {', '.join(conflict.keys)}; looking again")
@@ -120,9 +121,6 @@ def _put(lake: Lake, run: Run, prepare: Callable[[Run], Prepared], report: Repor
         run.notes += [told(change) for change in prepared.changes]
         for note in run.notes:
             report(f"  {note}")
-        if prepared.judged_again:
-            with lake.journal.step(run.id, "undo.rules", tables=prepared.judged_again):
-                judge_again(lake.branch(run.branch), lake.domains, run.writes, prepared.judged_again, None)
         run.save(lake.journal, "written")
     except BaseException as error:
         fail(lake.journal, run, "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}")
@@ -132,11 +130,24 @@ def _put(lake: Lake, run: Run, prepare: Callable[[Run], Prepared], report: Repor
     return prepared
 
 
+def _judge_again(lake: Lake, run: Run, datasets: list[str]) -> None:
+    """Judge the rules on all rows of tables that nobody has written anew, as they are in the end. On an error the run is
+    failed."""
+    if not datasets:
+        return
+    try:
+        with lake.journal.step(run.id, "undo.rules", tables=datasets):
+            judge_again(lake.branch(run.branch), lake.domains, run.writes, datasets, None)
+        run.save(lake.journal)
+    except BaseException as error:
+        fail(lake.journal, run, "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}")
+        raise
+
+
 def _run_again(lake: Lake, run: Run, requests: Sequence[Request], report: Report) -> Run:
     """Make requests again on the run's branch, each as a part of it; this process holds the run throughout."""
     for request in requests:
         report(f"run {run.id}: running {request.logical_date} again")
-        lake.journal.hold(run.id)  # the part gives back its own hold alone
         write(lake, run.id, request, report)
     return load_run(lake.nessie, lake.journal, run.id) if requests else run
 

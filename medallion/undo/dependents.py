@@ -88,7 +88,7 @@ def history(nessie: Nessie, journal: Journal, store: Store, main: Reference, run
             break
     tables = {commit.hash: keys for commit, keys in seen}
     commits = list(standing(commit for commit, _ in seen))
-    rows = journal.of([run for commit in commits if (run := commit.properties.get(RUN_PROPERTY))])
+    rows = journal.outlines([run for commit in commits if (run := commit.properties.get(RUN_PROPERTY))])
     runs = []
     for commit in commits:
         name = _name(commit)

@@ -49,6 +49,33 @@ def test_the_newest_write_of_each_date_that_is_on_main(stack: Settings) -> None:
         assert metrics() == newest
 
 
+def test_who_was_taken_back_before_it_was_told_that_it_is_merged_takes_nobody_back(stack: Settings) -> None:
+    """A revert's answer is late, and a restore that took it back is told first."""
+    with Journal(stack.postgres) as journal:
+        one = told(journal, "gold.test.late", "merged", date(2013, 1, 1), 1)
+        late, newer = (told(journal, "gold.test.late", "merging", None) for _ in range(2))
+        journal.update(late, story={"options": {"reverts": [one]}})
+        journal.update(newer, story={"options": {"reverts": [late], "returns": [one]}})
+        journal.update(newer, state="merged")
+        journal.update(late, state="merged")
+        assert [(row["state"], row["reverted_by"]) for row in map(journal.run, (one, late, newer))] == [
+            ("merged", None), ("reverted", newer), ("merged", None)
+        ]  # fmt: skip
+
+
+def test_a_date_that_was_run_again_in_a_run_of_no_date_is_on_main(stack: Settings) -> None:
+    when, dataset = date(2199, 12, 31), f"gold.test.{uuid.uuid4().hex[:8]}"
+    with Journal(stack.postgres) as journal:
+        assert not journal.merged(when)
+        run = told(journal, dataset, "merging", None)
+        write = {"dataset": dataset, "logical_date": None, "as_of": when, "metrics": {"rows": 1}}
+        journal.update(run, story={"writes": [write]})
+        assert not journal.merged(when)
+        journal.update(run, state="merged")
+        assert journal.merged(when)
+        assert [row["run_id"] for row in journal.merged_metrics(dataset, date(2200, 1, 1), 9)] == [run]
+
+
 def test_runs_of_before_are_found_too(stack: Settings) -> None:
     """A journal that was made when there was no such place gets it, with all that it has."""
     dataset, when = f"gold.test.{uuid.uuid4().hex[:8]}", date(2013, 1, 1)

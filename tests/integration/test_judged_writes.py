@@ -172,6 +172,17 @@ def test_a_rule_found_broken_late_in_rows_written_without_a_place_aside(desk: Ca
     assert [(json.loads(r["record"])["id"], r["rules"]) for r in of.kept().collect()] == [(3, ["given"])]
 
 
+def test_rows_that_are_read_from_the_dataset_too_are_written_again_as_if_for_the_first_time(
+    desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    of = desk(GIVEN, ORDER)
+    of.write(stored(of, tmp_path, row(1)))
+    there = of.branch.read(of.contract.dataset).select("id")
+    new = stored(of, tmp_path, row(1), row(5), row(6, low=9)).join(there, "id", "left_anti").select(*COLUMNS)
+    judged = of.write(new.withColumn("day", F.lit(NEXT_DAY)), NEXT_DAY)
+    assert (judged.rows_in, judged.rows_out, judged.quarantined, of.ids(NEXT_DAY)) == (2, 1, 1, [5])
+
+
 def test_rows_are_counted_where_they_come_by(desk: Callable[..., Desk], tmp_path: Path) -> None:
     of = desk()
     rows = stored(of, tmp_path, *[row(n, low=n) for n in range(9)])

@@ -10,7 +10,7 @@ from pathlib import Path
 from medallion.settings import ROOT
 
 PROGRAM = """
-import json, os, sys
+import glob, json, os, sys
 from pyspark import TaskContext
 from pyspark.sql import functions as F
 from medallion.contract import Rule
@@ -54,13 +54,28 @@ for way in ("first", "whole", "computed twice"):
     got = sound.write(clean)
     found[way] = [got.rows_in, got.rows_out, got.quarantined, len(sound.ids()), *told]
     told.clear()
+
+@F.udf("int")
+def loses_the_shuffle(kind, n):
+    if kind == "A" and not os.path.exists(marks + ".lost"):
+        open(marks + ".lost", "w").close()
+        for path in glob.glob(os.environ["SPARK_LOCAL_DIRS"] + "/**/shuffle_*", recursive=True):
+            os.remove(path)
+    return n
+
+again = Desk(load(), Rule("order", "error", 0.9, "", "low <= high"))
+again.write(desk.frame([row(1)]))
+told.clear()
+bad_first = desk.frame([row(n, "ABC"[n // 200], low=n, high=n - 1 if n < 200 else n) for n in range(600)])
+got = again.write(bad_first.repartitionByRange(3, "kind").withColumn("low", loses_the_shuffle("kind", "low")))
+found["stage again"] = [got.rows_in, got.rows_out, got.quarantined, again.kept().count(), len(again.ids()), *told]
 print(json.dumps(found))
 """
 
 
 def test_rows_are_counted_once(stack_environment: dict[str, str], tmp_path: Path) -> None:
     marks = tmp_path / "marks"
-    environment = stack_environment | {"MEDALLION_SPARK__MASTER": "local[2,3]"}
+    environment = stack_environment | {"MEDALLION_SPARK__MASTER": "local[2,3]", "SPARK_LOCAL_DIRS": str(tmp_path / "spark")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(marks)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -71,5 +86,7 @@ def test_rows_are_counted_once(stack_environment: dict[str, str], tmp_path: Path
     assert found.pop("first") == [540, 540, 0, 540]
     assert found.pop("whole") == [540, 540, 0, 540, 540], "a plan's own figures leave failed tasks out"
     assert found.pop("computed twice") == [540, 540, 0, 540, 1080], "what Spark counted was not believed"
+    assert Path(f"{marks}.lost").is_file()
+    assert found.pop("stage again") == [600, 400, 200, 200, 400, None], "of a stage that is done again Spark counts a part"
     assert {way: counts[:6] for way, counts in found.items()} == dict.fromkeys(("staged", "counted", "sorted"), right)
     assert found["sorted"][6] == 1200, "the counter that was not believed"

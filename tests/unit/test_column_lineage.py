@@ -57,6 +57,14 @@ def written_out(left: DataFrame, right: DataFrame) -> DataFrame:
     return left.select(F.inline(F.array(F.struct("k", F.col("a").alias("v")), F.struct("k", F.col("b").alias("v")))))
 
 
+def less(left: DataFrame, right: DataFrame) -> DataFrame:
+    return left.select("k", "a").subtract(right.select("k", F.size("d")))
+
+
+def by_code(left: DataFrame, right: DataFrame) -> DataFrame:
+    return left.select("k", "a").mapInArrow(lambda batches: batches, "k int, other string")
+
+
 def rolled_up(left: DataFrame, right: DataFrame) -> DataFrame:
     return left.rollup("k").agg(F.sum("a").alias("total"))
 
@@ -75,6 +83,8 @@ MADE_OF: dict[Callable[..., DataFrame], tuple[dict[str, str], str]] = {
     united: ({"k": "left.k right.k", "t": "left.a right.c"}, ""),
     unfolded: ({"k": "right.k", "e": "right.d"}, ""),
     written_out: ({"k": "left.k", "v": "left.a left.b"}, ""),
+    less: ({"k": "left.k", "a": "left.a"}, "left.k left.a right.k right.d"),
+    by_code: ({"k": "left.k left.a", "other": "left.k left.a"}, ""),
     rolled_up: ({"k": "left.k", "total": "left.a"}, "left.k"),
     turned: ({"k": "left.k", "name": "left.a left.b", "value": "left.a left.b"}, ""),
 }
