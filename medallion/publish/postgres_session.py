@@ -112,7 +112,8 @@ class Session:
         cursors: list[psycopg.Cursor] = []
         try:
             with self._connection.pipeline():
-                cursors += [self._connection.execute(each) for each in statements.values()]
+                for each in statements.values():  # an answer may come before all are sent
+                    cursors.append(self._connection.execute(each, prepare=False))
         except psycopg.Error as error:
             answered = sum(cursor.statusmessage is not None for cursor in cursors)
             name, statement = list(statements.items())[min(answered, len(statements) - 1)]

@@ -163,6 +163,16 @@ def test_grants_views_and_open_readers_stay(settings: Settings, lake: LakeTables
     select(settings, f"DROP ROLE {role}")
 
 
+def test_of_many_statements_in_one_request_the_refused_one_is_named(settings: Settings) -> None:
+    """Also if its answer comes while others are still being sent."""
+    with closing(session(settings)) as warehouse:
+        for wrong in (0, 1, 700, 999):
+            statements = {f"t{n}": "SELECT 1/0" if n == wrong else "SELECT repeat('x', 5000)" for n in range(1000)}
+            with pytest.raises(UsageError, match="division by zero") as refused:
+                warehouse.execute_all(statements)
+            assert refused.value.dataset == f"t{wrong}"
+
+
 def test_sql_answers_every_type_and_changes_nothing(settings: Settings, lake: LakeTables, domain: str) -> None:
     one = gold("one", COLUMNS, domain=domain)
     lake.commit({one: version(1)})
