@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medallion.backup.location import Digest, Location, digest, put_text, stored
-from medallion.errors import MedallionError
+from medallion.errors import InputError, MedallionError
 from medallion.lakehouse.steps import step
 from medallion.lakehouse.store import Store, split
 
@@ -127,21 +127,28 @@ def fill(
     work: Path,
     ensure: Callable[[str], None],
     report: Callable[[str], None],
-) -> None:
+) -> list[str]:
     """Put copies back where they were, in buckets of another object store.
 
     Args:
         files: what to put.
         work: a folder on disk for files on their way.
         ensure: makes a bucket that does not exist; called once for each.
+    Returns: the deliveries (objects with a version) that have no copy, as their owner may remove them: while a backup was
+        killed before it had copied them, or from the lake's buckets, if they are the place of the copies.
     Raises: MedallionError for a copy that is not what was copied; InputError for one that is gone; ServiceUnavailable.
     """
     for bucket in sorted({split(one.uri)[0] for one in files}):
         ensure(bucket)
 
-    def one(file: Copied) -> None:
+    def one(file: Copied) -> bool:
         path = work / f"{secrets.token_hex(8)}.part"
-        location.fetch(stored(file.uri), path)
+        try:
+            location.fetch(stored(file.uri), path)
+        except InputError:
+            if split(file.uri)[2] is None:
+                raise
+            return False
         found = digest(path)
         if (found.bytes, found.sha256) != (file.bytes, file.sha256):
             raise MedallionError(
@@ -153,8 +160,13 @@ def fill(
         with store.answering(file.uri):
             store.client.fput_object(bucket, key, str(path))
         path.unlink()
+        return True
 
+    absent = []
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        for number, _ in enumerate(pool.map(one, files), 1):
+        for number, (file, there) in enumerate(zip(files, pool.map(one, files), strict=True), 1):
+            if not there:
+                absent.append(file.uri)
             if number % 1000 == 0:
                 report(f"{number:,} of {len(files):,} files are in their buckets")
+    return absent

@@ -228,7 +228,7 @@ class Bucket:
         try:
             yield
         except S3Error as error:
-            if error.code in ("NoSuchKey", "NoSuchObject"):
+            if error.code in ("NoSuchKey", "NoSuchObject", "NoSuchVersion"):
                 raise _absent(self, name) from error
             raise ServiceUnavailable(
                 f"{self._s3.endpoint}, the setting backup.endpoint, refuses {self.name}/{name}: {error.code}",

@@ -40,13 +40,15 @@ Report = Callable[[str], None]
 @dataclass(frozen=True)
 class Restored:
     """A new stack. `commit` is where main is, `at` the time of the commit; `ended` the runs that were under way then and
-    have failed, `branches` those that were removed, `published` the commit that the warehouse shows, if it shows one."""
+    have failed, `branches` those that were removed, `published` the commit that the warehouse shows, if it shows one;
+    `absent` the deliveries that have no copy, for their owner had removed them: bronze has their rows."""
 
     home: Path
     commit: str
     at: datetime
     files: int
     bytes: int
+    absent: tuple[str, ...]
     ended: tuple[str, ...]
     branches: tuple[str, ...]
     published: str | None
@@ -96,8 +98,13 @@ def restore_into(
     work.mkdir(mode=0o700, exist_ok=True)
     store = Store(new.s3)
     with step("restore.files"):
-        fill(location, store, files, work, lambda bucket: _ensure(store, bucket), report)
+        absent = fill(location, store, files, work, lambda bucket: _ensure(store, bucket), report)
+    files = [one for one in files if one.uri not in set(absent)]
     report(f"{len(files):,} files are in their buckets")
+    if absent:
+        report(
+            f"{len(absent):,} deliveries have no copy, as their owner removed them, the first {absent[0]}; bronze has their rows"
+        )
     with Journal(new.postgres) as journal, closing(Nessie(new.nessie)) as nessie:
         ended = _end_runs(nessie, journal, change)
         branches = _remove_branches(nessie)
@@ -108,6 +115,7 @@ def restore_into(
         at=change.time,
         files=len(files),
         bytes=sum(one.bytes for one in files),
+        absent=tuple(absent),
         ended=ended,
         branches=branches,
         published=published,

@@ -182,6 +182,27 @@ def test_with_its_buckets_left_a_stack_needs_no_second_location(lake: History, t
     fill(location, Store(gone.s3), [files[0], versioned], tmp_path, lambda bucket: None, quiet)  # compares their SHA-256
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["second location", "the lake's buckets"])
+def test_a_delivery_without_a_copy_is_told_and_stops_no_restore(lake: History, tmp_path: Path, own: bool) -> None:
+    """A backup was killed before it had copied it, or its version was purged; then its owner removed it."""
+    shutil.copytree(str(lake.settings.backup.location), tmp_path / "copy")
+    location = source(lake.settings, OWN if own else str(tmp_path / "copy"))
+    delivery, data = (
+        next(one for one in brought(location, "~").values() if one.uri.startswith(part))
+        for part in (DELIVERY, f"s3://{SALES.bucket}")
+    )
+    if own:
+        delivery = replace(delivery, uri=f"{DELIVERY}?versionId=00000000-0000-0000-0000-000000000000")
+        data = replace(data, uri=f"{data.uri}.gone")
+    else:
+        for one in (delivery, data):
+            (tmp_path / "copy" / stored(one.uri)).unlink()
+    put = partial(fill, location, Store(lake.settings.s3), work=tmp_path, ensure=lambda bucket: None, report=quiet)
+    assert put(files=[delivery]) == [delivery.uri]
+    with pytest.raises(InputError, match="does not exist"):
+        put(files=[delivery, data])
+
+
 # ── making copies ─────────────────────────────────────────────────────────────────────────────────
 def test_only_what_is_new_is_copied_and_no_bucket_is_listed(lake: History, tmp_path: Path) -> None:
     """With keys that may read and write objects, but list no bucket."""
