@@ -12,6 +12,7 @@ from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import Nessie
 from medallion.lakehouse.store import Store
+from medallion.services.state import refuse_half_restored
 from medallion.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Lake:
     """The services that a run needs, opened once and closed together."""
 
     def __init__(self, settings: Settings, domains: Domains | None = None) -> None:
+        refuse_half_restored(settings)
         self.settings = settings
         self.domains = domains or domain_module.load(settings)
         self._stack = ExitStack()

@@ -214,6 +214,11 @@ class Settings(BaseSettings):
         """Where the running embedded stack says which ports it took."""
         return self.home / "stack.json"
 
+    @property
+    def restoring_file(self) -> Path:
+        """What says that the stack is being restored, and not whole yet."""
+        return self.home / "restoring"
+
 
 _SNOWFLAKE_VARIABLES = {
     "SNOWFLAKE_ACCOUNT": "account",

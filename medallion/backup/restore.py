@@ -7,15 +7,15 @@ published then. The buckets get every file that commits up to there need, so log
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medallion.backup import catalog, points
-from medallion.backup.copying import brought, fill, newest_versions
+from medallion.backup.copying import Copied, brought, fill, newest_versions
 from medallion.backup.location import Location, place
 from medallion.backup.own import OWN, OwnBucket
 from medallion.backup.points import Change, Point
@@ -28,7 +28,7 @@ from medallion.lakehouse.run import LIVE
 from medallion.lakehouse.steps import step
 from medallion.lakehouse.store import Store
 from medallion.services import ports, stack
-from medallion.services.state import State, exclusively, read_or_begin
+from medallion.services.state import State, exclusively, read, read_or_begin
 from medallion.settings import Ports, Settings
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def restore_into(
         guard: as in `medallion.services.stack.up`.
 
     Raises: UsageError, SettingsError, InputError for what cannot be: nothing was made then. MedallionError for damaged copies;
-        ServiceUnavailable. The folder is then to be removed.
+        ServiceUnavailable. The new stack is then stopped, cannot be started, and is to be removed; so it is after a kill.
     """
     began = time.monotonic()
     location = source(settings, where)
@@ -84,6 +84,40 @@ def restore_into(
     files = newest_versions(brought(location, point.id).values())
     new = settings.model_copy(update={"home": _fresh(into), "ports": Ports(), "profile": "embedded"})
     report(f"restoring main@{change.hash[:12]} of {change.time:%Y-%m-%d %H:%M:%S} UTC into {new.home}")
+    with _whole_or_stopped(new, report):
+        return _restore(new, location, change, point, base, goal, files, domains, guard, began, report)
+
+
+@contextmanager
+def _whole_or_stopped(new: Settings, report: Report) -> Iterator[None]:
+    """Mark the new stack as one that is not whole until all is done; however that ends early, stop it."""
+    new.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new.restoring_file.touch()
+    try:
+        yield
+    except BaseException:
+        stack.down(new, report)
+        state = read(new)
+        elsewhere = state.postgres_folder if state else None
+        folders = f"{new.home} and {elsewhere}" if elsewhere and new.home not in elsewhere.parents else str(new.home)
+        report(f"the restore has not ended: its stack is stopped and cannot be started; remove {folders}")
+        raise
+    new.restoring_file.unlink()
+
+
+def _restore(
+    new: Settings,
+    location: Location,
+    change: Change,
+    point: Point,
+    base: catalog.Base,
+    goal: Goal,
+    files: list[Copied],
+    domains: HasContracts | None,
+    guard: int | None,
+    began: float,
+    report: Report,
+) -> Restored:
     with exclusively(new):
         state = read_or_begin(new)
         ports.settle(state, new.ports, report)
@@ -92,8 +126,11 @@ def restore_into(
         with step("restore.catalog"):
             catalog_seconds = recover(state, location, base, point.wal, goal)
     report(f"PostgreSQL is as it was, main is at {change.hash[:12]} ({catalog_seconds:.1f} s)")
-    stack.up(new, report, guard=guard)
+    stack.up(new, report, guard=guard, restoring=True)
     new = _own(new, state)
+    with Journal(new.postgres) as journal, closing(Nessie(new.nessie)) as nessie:
+        ended = _end_runs(nessie, journal, change)
+        branches = _remove_branches(nessie)
     work = new.home / "backup"
     work.mkdir(mode=0o700, exist_ok=True)
     store = Store(new.s3)
@@ -105,9 +142,6 @@ def restore_into(
         report(
             f"{len(absent):,} deliveries have no copy, as their owner removed them, the first {absent[0]}; bronze has their rows"
         )
-    with Journal(new.postgres) as journal, closing(Nessie(new.nessie)) as nessie:
-        ended = _end_runs(nessie, journal, change)
-        branches = _remove_branches(nessie)
     published = _publish(new, domains, report)
     done = Restored(
         home=new.home,

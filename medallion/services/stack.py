@@ -22,7 +22,7 @@ from medallion import settings as settings_module
 from medallion.errors import MedallionError, ServiceUnavailable
 from medallion.services import minio, nessie, ports, postgres, process, snowflake, source_endpoints
 from medallion.services.service import Service, environment
-from medallion.services.state import Started, State, exclusively, read, read_or_begin
+from medallion.services.state import Started, State, exclusively, read, read_or_begin, refuse_half_restored
 from medallion.settings import S3, Postgres, Settings
 
 ORDER = ("postgres", "minio", "snowflake", "sources", "nessie")
@@ -45,7 +45,7 @@ class ServiceStatus:
     detail: str = ""
 
 
-def up(settings: Settings, report: Report, *, guard: int | None = None) -> Settings:
+def up(settings: Settings, report: Report, *, guard: int | None = None, restoring: bool = False) -> Settings:
     """Make the whole stack run: start what does not, use what does.
 
     Args:
@@ -54,12 +54,15 @@ def up(settings: Settings, report: Report, *, guard: int | None = None) -> Setti
         guard: a process id; when this process ends, however it does, the stack is stopped and
             its home folder removed. For tests: what it holds outlives a server that is killed, but not
             the machine, so that nothing waits for the disk.
+        restoring: only a restore, which fills the stack, starts one that is not whole yet.
 
     Returns: the settings with the stack's addresses and secrets; `medallion.settings.load` returns
         the same from now on, with the environment's variables over it.
     Raises: ServiceUnavailable if a server cannot be started or does not become well; the others
-        keep running, and `up` may be called again.
+        keep running, and `up` may be called again. SettingsError for a stack that was restored in half.
     """
+    if not restoring:
+        refuse_half_restored(settings)
     cancelled = threading.Event()
     with exclusively(settings):
         state = read_or_begin(settings)

@@ -173,6 +173,16 @@ def read_or_begin(settings: Settings) -> State:
     )
 
 
+def refuse_half_restored(settings: Settings) -> None:
+    """Raises: SettingsError if a restore into this state folder has begun and not ended: files are missing, and what was
+    under way may go on."""
+    if settings.restoring_file.exists():
+        raise SettingsError(
+            f"{settings.home} is half a stack: the restore into it has not ended",
+            hint="if none is at work, stop what runs of it (`medallion down`), remove the folder and restore into a new one",
+        )
+
+
 @contextmanager
 def exclusively(settings: Settings, patience_s: float = 180.0) -> Iterator[None]:
     """Hold the state folder's lock, so that starts and stops follow one another.

@@ -23,6 +23,7 @@ from medallion.backup.own import OWN
 from medallion.backup.recover import recover
 from medallion.backup.restore import Restored, plan, restore_into, source
 from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError, UsageError
+from medallion.lake import Lake
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import MAIN, Nessie, Reference
 from medallion.lakehouse.steps import STEPS
@@ -31,6 +32,7 @@ from medallion.lakehouse.table import open_static
 from medallion.publish.publication import history as ledger
 from medallion.publish.reconcile import reconcile
 from medallion.services import postgres
+from medallion.services import stack as services
 from medallion.settings import Backup, Settings, load
 from tests.backups import (
     DELIVERY,
@@ -78,6 +80,7 @@ def restored(lake: History, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def test_main_is_where_it_was_with_its_whole_history_value_by_value(lake: History, restored: tuple[Settings, Restored]) -> None:
     new, done = restored
+    assert not new.restoring_file.exists()
     with closing(Nessie(new.nessie)) as nessie:
         main = nessie.reference(MAIN)
         log = list(nessie.log(main))
@@ -353,6 +356,14 @@ def test_a_damaged_copy_is_not_restored(lake: History, tmp_path: Path) -> None:
     (tmp_path / "copy" / next(name for name in location.names("catalog/bases") if name.endswith("gz"))).write_bytes(b"")
     with pytest.raises(MedallionError, match=r"base\.tar\.gz is not what was copied there"):
         recovered(lake.settings, None, tmp_path / "base", location.name)
+    told: list[str] = []
+    with pytest.raises(MedallionError, match=r"base\.tar\.gz is not what was copied there"):
+        restore_into(lake.settings, None, tmp_path / "half", location.name, told.append)
+    assert f"remove {tmp_path / 'half'}" in told[-1]
+    half = lake.settings.model_copy(update={"home": tmp_path / "half"})
+    for use in (lambda: services.up(half, quiet), lambda: Lake(half)):
+        with pytest.raises(SettingsError, match="half a stack: the restore into it has not ended"):
+            use()
 
 
 def test_the_commands_say_so(
