@@ -249,7 +249,9 @@ def after_merge(settings: Settings, report: Report) -> dict[str, Any]:
     """
     try:
         return vars(backup(settings, report))
-    except MedallionError as error:
+    except Exception as error:  # whatever it is, the run is merged
         log.exception("the backup after a merge failed")
+        if not isinstance(error, MedallionError):
+            error = MedallionError(f"{type(error).__name__}: {error}", hint="the log has the traceback; then back up again")
         report(f"backup: failed, the recovery point is as it was: {error}")
         return {"error": error.message, "hint": error.hint}

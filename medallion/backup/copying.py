@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from medallion.backup.location import Digest, Location, digest, put_text, stored
+from medallion.backup.location import Digest, Location, digest, on_disk, put_text, stored
 from medallion.errors import InputError, MedallionError
 from medallion.lakehouse.steps import step
 from medallion.lakehouse.store import Store, split
@@ -82,10 +82,10 @@ def _bring(pool: ThreadPoolExecutor, store: Store, location: Location, uris: lis
 def download(store: Store, uri: str, path: Path) -> Digest:
     """Write an object of the lake to a file, and make sure that it is whole.
 
-    Raises: InputError if there is none; MedallionError if its bytes are not those of its ETag.
+    Raises: InputError if there is none; MedallionError if its bytes are not those of its ETag; SettingsError for a full disk.
     """
     bucket, key, version = split(uri)
-    with store.answering(uri):
+    with store.answering(uri), on_disk(path):
         found = store.client.fget_object(bucket, key, str(path), version_id=version)
     known = digest(path)
     etag = str(found.etag or "").strip('"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import urllib3
-from minio.error import InvalidResponseError, S3Error
+from minio.error import MinioException, S3Error
 
 from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError
 from medallion.lakehouse.store import Store
 from medallion.settings import S3, Backup, Settings
 
 _PIECE = 1 << 20
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,26 @@ class Location(Protocol):
 def put_text(location: Location, name: str, text: str) -> None:
     """Write a small file, whole or not at all."""
     path = location.incoming / f"{secrets.token_hex(8)}.part"
-    path.write_text(text, "utf-8")
-    location.put(name, path, digest(path))
+    try:
+        with on_disk(path):
+            path.write_text(text, "utf-8")
+        location.put(name, path, digest(path))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Tell that a disk does not take a file as that, and not as the failure of the server that sent it. Raises: SettingsError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise SettingsError(
+            f"{path.parent} takes no more files: {error.strerror}; what was copied is not lost",
+            hint="make room on that disk, or have it writable, then run it again",
+        ) from error
 
 
 def get_json(location: Location, name: str) -> dict[str, Any]:
@@ -117,7 +137,8 @@ class Folder:
 
     def fetch(self, name: str, to: Path) -> None:
         try:
-            shutil.copyfile(self.path / name, to)
+            with on_disk(to):
+                shutil.copyfile(self.path / name, to)
         except FileNotFoundError as error:
             raise _absent(self, name) from error
 
@@ -201,7 +222,7 @@ class Bucket:
                 answer.release_conn()
 
     def fetch(self, name: str, to: Path) -> None:
-        with self._answering(name):
+        with self._answering(name), on_disk(to):
             self.client.fget_object(self._bucket, self._prefix + name, str(to))
 
     def put(self, name: str, path: Path, known: Digest) -> None:
@@ -234,7 +255,7 @@ class Bucket:
                 f"{self._s3.endpoint}, the setting backup.endpoint, refuses {self.name}/{name}: {error.code}",
                 hint="check backup.location, backup.access_key and backup.secret_key",
             ) from error
-        except (urllib3.exceptions.HTTPError, InvalidResponseError) as error:
+        except (urllib3.exceptions.HTTPError, MinioException) as error:
             raise ServiceUnavailable(
                 f"{self._s3.endpoint}, the setting backup.endpoint, does not answer: {str(error)[:300]}",
                 hint="run it again when it does: nothing that was copied is lost",

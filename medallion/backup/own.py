@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medallion.backup.location import Bucket, Digest, Location
+from medallion.backup.location import Bucket, Digest, Location, on_disk
 from medallion.lakehouse.store import Store, split
 from medallion.settings import EVIDENCE_BUCKET, S3
 
@@ -42,6 +42,6 @@ class OwnBucket(Bucket):
         if not name.startswith(_FILES):
             return super().fetch(name, to)
         bucket, key, version = split(f"s3://{name.removeprefix(_FILES)}")
-        with self._answering(name):
+        with self._answering(name), on_disk(to):
             self.client.fget_object(bucket, key, str(to), version_id=version)
         return None

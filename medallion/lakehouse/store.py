@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, S3Error
+from minio.error import MinioException, S3Error
 
 from medallion import settings as settings_module
 from medallion.errors import InputError, ServiceUnavailable
@@ -115,7 +115,7 @@ class Store:
                     hint="check the settings s3.access_key and s3.secret_key",
                 ) from error
             raise self._down(error) from error
-        except (urllib3.exceptions.HTTPError, InvalidResponseError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, MinioException, OSError) as error:
             raise self._down(error) from error
 
     def _down(self, error: Exception) -> ServiceUnavailable:

@@ -17,8 +17,8 @@ import pytest
 from medallion import evidence, job, recovery
 from medallion.backup import points
 from medallion.backup.backup import backup, status
-from medallion.backup.copying import brought, fill
-from medallion.backup.location import place, stored
+from medallion.backup.copying import brought, download, fill
+from medallion.backup.location import Bucket, place, put_text, stored
 from medallion.backup.own import OWN
 from medallion.backup.recover import recover
 from medallion.backup.restore import Restored, plan, restore_into, source
@@ -46,9 +46,11 @@ from tests.backups import (
     command,
     digests,
     killed_at,
+    limited_files,
     lived,
     lost,
     merged,
+    out_of_order,
     quiet,
     recovered,
     with_location,
@@ -287,6 +289,29 @@ def test_a_file_that_is_gone_stops_the_backup_and_is_named(lake: History, tmp_pa
         points.every(place(settings))[0].changes
     )
     assert job.back_up(SimpleNamespace(settings=with_location(settings, "x", after_merge=False)), quiet) == {}
+
+
+def test_whatever_ends_a_backup_takes_nothing_from_the_run(lake: History, tmp_path: Path) -> None:
+    """A disk that takes no more, a store that answers 503 to a HEAD, a folder that cannot be made."""
+    store, location = Store(lake.settings.s3), place(lake.settings)
+    with limited_files(10):
+        with pytest.raises(SettingsError, match=f"{tmp_path} takes no more files: File too large"):
+            download(store, DELIVERY, tmp_path / "file")
+        with pytest.raises(SettingsError, match=f"{location.incoming} takes no more files"):
+            put_text(location, "text.json", "more than ten bytes")
+    assert not list(location.incoming.iterdir())
+    with out_of_order() as endpoint:
+        down = lake.settings.s3.model_copy(update={"endpoint": endpoint})
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            Store(down).holds(DELIVERY)
+        with pytest.raises(ServiceUnavailable, match=r"the setting backup\.endpoint, does not answer"):
+            Bucket(down, "copies", "", tmp_path)
+    (tmp_path / "backup").touch()
+    settings = lake.settings.model_copy(update={"home": tmp_path})
+    lines: list[str] = []
+    found = job.back_up(SimpleNamespace(settings=settings), lines.append)["backup"]
+    assert found["error"].startswith("FileExistsError")
+    assert "the recovery point is as it was: FileExistsError" in lines[-1]
 
 
 # ── what is refused ───────────────────────────────────────────────────────────────────────────────
