@@ -33,7 +33,7 @@ _PARTIAL = ".partial"
 @dataclass(frozen=True)
 class Base:
     """A base backup in the location: its name, the segment of the log that it begins with and how large segments are, the
-    tar file's SHA-256 and size, the server's version."""
+    tar file's SHA-256 and size, the server's version, the superuser that the server was made with."""
 
     id: str
     wal: str
@@ -41,6 +41,7 @@ class Base:
     sha256: str
     bytes: int
     version: str
+    superuser: str = "medallion"
 
 
 class Catalog:
@@ -106,6 +107,7 @@ class Catalog:
             wal = str(self._one("SELECT pg_walfile_name(pg_current_wal_lsn())"))
             size = int(str(self._one("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")))
             version = str(self._one("SHOW server_version"))
+            superuser = str(self._one("SELECT rolname FROM pg_roles WHERE oid = 10"))  # initdb's; it cannot lose that right
         self._run(
             "pg_basebackup", "--pgdata", str(folder), "--format=tar", "--gzip", "--compress=client-gzip:1", "--wal-method=fetch",
             "--checkpoint=fast", "--label", name, "--no-sync",
@@ -113,7 +115,7 @@ class Catalog:
         tar = folder / "base.tar.gz"
         known = digest(tar)
         location.put(f"{BASES}/{name}/base.tar.gz", tar, known)
-        base = Base(name, wal, size, known.sha256, known.bytes, version)
+        base = Base(name, wal, size, known.sha256, known.bytes, version, superuser)
         put_text(location, f"{BASES}/{name}/base.json", json.dumps(vars(base)))  # says that the base is whole
         shutil.rmtree(folder)
         return base, known.bytes

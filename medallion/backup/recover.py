@@ -75,7 +75,7 @@ def recover(state: State, location: Location, base: Base, last_segment: str, goa
     high: datetime | None = None
     when = min(goal.time, goal.until) if goal.time else None
     for attempt in range(_TRIES):
-        with _Server(state, place, tar, segments, goal.mark, when) as server:
+        with _Server(state, place, tar, segments, goal.mark, when, base.superuser) as server:
             there = server.main()
             if there == goal.commit:
                 server.open()
@@ -129,9 +129,16 @@ class _Server:
     """PostgreSQL while it recovers in `data.new`; it pauses at the goal, where it can be read."""
 
     def __init__(
-        self, state: State, place: postgres.Placed, tar: Path, segments: list[Path], mark: str | None, when: datetime | None
+        self,
+        state: State,
+        place: postgres.Placed,
+        tar: Path,
+        segments: list[Path],
+        mark: str | None,
+        when: datetime | None,
+        superuser: str,
     ) -> None:
-        self._state, self._place = state, place
+        self._state, self._place, self._superuser = state, place, superuser
         self._data = place.folder / "data.new"
         shutil.rmtree(self._data, ignore_errors=True)
         with tarfile.open(tar) as archive:
@@ -202,13 +209,14 @@ class _Server:
                 logins[source_endpoints.REGISTRY] = self._state.passwords[source_endpoints.REGISTRY]
             for name, password in logins.items():
                 if name not in there:
-                    connection.execute(sql.SQL("CREATE ROLE {} SUPERUSER").format(sql.Identifier(name)))
+                    connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
                 connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(name), sql.Literal(password)))
+            connection.execute("ALTER ROLE medallion SUPERUSER")
         self._access.unlink()
         (self._data / "recovery.signal").unlink(missing_ok=True)
 
     def _connect(self, database: str) -> psycopg.Connection:
-        return psycopg.connect(host=str(self._socket), user="medallion", dbname=database, autocommit=True)
+        return psycopg.connect(host=str(self._socket), user=self._superuser, dbname=database, autocommit=True)
 
     def _wait(self, question: str) -> None:
         deadline = time.monotonic() + _PATIENCE_S
