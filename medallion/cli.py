@@ -157,10 +157,8 @@ def merge(run_id: str) -> None:
     from medallion import job
     from medallion.pipeline import Lake, merge_run
 
-    with Lake(load()) as lake:
+    with Lake(load()) as lake, job.backed_up(lake, terminal.reporter()):
         outcome = merge_run(lake, run_id, terminal.reporter())
-        if outcome.merged_hash:
-            job.back_up(lake, terminal.reporter())
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
 
@@ -180,7 +178,7 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
     from medallion import janitor, job, recovery
     from medallion.pipeline import Lake
 
-    with Lake(load()) as lake:
+    with Lake(load()) as lake, job.backed_up(lake, terminal.reporter(sys.stderr)):
         found = [asdict(one) for one in recovery.resume(lake.nessie, lake.journal, run_id)]
         if any(row["story"].get("options", {}).get("publish") for row in lake.journal.runs(1000, states=("merged",))):
             publication = job.publish_gold(lake, terminal.reporter(sys.stderr))
@@ -188,8 +186,6 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
                 {"run_id": r, "before": "merged", "after": "published", "why": f"publication {publication['sequence']}"}
                 for r in publication["marked"]
             ]
-        if any(row["before"] != "merged" and row["after"] == "merged" for row in found):
-            job.back_up(lake, terminal.reporter(sys.stderr))
         if run_id is None:
             found += [
                 {

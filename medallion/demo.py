@@ -64,13 +64,12 @@ class _Show:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def day(self, day: date) -> None:
-        from medallion.job import back_up, publish_gold
+        from medallion.job import backed_up, publish_gold
 
         self._land(day)
-        self.outcomes.append(execute(self.lake, Request(day, domain=self.domain, publish=True), self.report))
-        publish_gold(self.lake, self.report, domains=self.everything)
-        if self.outcomes[-1].merged_hash:
-            back_up(self.lake, self.report)
+        with backed_up(self.lake, self.report):
+            self.outcomes.append(execute(self.lake, Request(day, domain=self.domain, publish=True), self.report))
+            publish_gold(self.lake, self.report, domains=self.everything)
 
     def spoiled_day(self) -> None:
         lake, report = self.lake, self.report

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import LAYERS, Layer
-from medallion.errors import InputError
+from medallion.errors import InputError, MedallionError
 from medallion.terminal import guard, parse_date, reporter, reporter_beside_json, show_json, show_table
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool =
 
     report = reporter_beside_json() if options.json else reporter()
     request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish, options.refetch)
-    with Lake(load()) as lake:
+    with Lake(load()) as lake, backed_up(lake, report) as copied:
         for one in resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
@@ -87,7 +88,6 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool =
         outcome = write(lake, options.run, request, report) if options.run else execute(lake, request, report)
         shown = publish_gold(lake, report) if publish else None
         made = build_marts(lake, report) if marts else None
-        copied = back_up(lake, report) if outcome.merged_hash or (made and made.get("merged_hash")) else {}
     if options.json:
         show_json(vars(outcome) | {"publication": shown, "marts": made} | copied)
         return
@@ -129,8 +129,8 @@ def marts(as_json: bool = False) -> None:
 
     with Lake(load()) as lake:
         report = reporter_beside_json() if as_json else reporter()
-        shown = build_marts(lake, report)
-        copied = back_up(lake, report) if shown.get("merged_hash") else {}
+        with backed_up(lake, report) as copied:
+            shown = build_marts(lake, report)
     if as_json:
         show_json(shown | copied)
 
@@ -146,6 +146,30 @@ def back_up(lake: Lake, report: Report) -> dict[str, Any]:
     from medallion.backup.backup import after_merge
 
     return {"backup": after_merge(lake.settings, report)}
+
+
+@contextmanager
+def backed_up(lake: Lake, report: Report) -> Iterator[dict[str, Any]]:
+    """Do what may merge, and `back_up` afterwards if main has moved: also where what came after the merge has failed.
+
+    Yields: a dict that has what came of the backup at the end.
+    """
+    from medallion.lakehouse.nessie import MAIN
+
+    copied: dict[str, Any] = {}
+    if not (lake.settings.backup.location and lake.settings.backup.after_merge):
+        yield copied
+        return
+    before = lake.nessie.reference(MAIN)
+    try:
+        yield copied
+    except Exception:
+        with suppress(MedallionError):  # Nessie does not answer: what has failed is told, and nothing can be copied
+            if lake.nessie.reference(MAIN) != before:
+                back_up(lake, report)
+        raise
+    if lake.nessie.reference(MAIN) != before:
+        copied |= back_up(lake, report)
 
 
 def build_marts(lake: Lake, report: Report) -> dict[str, Any]:

@@ -89,7 +89,11 @@ class Catalog:
 
     def _joins(self, location: Location, base: Base) -> bool:
         """Whether the log that the server still gives follows on what the location has, from the base on."""
-        self._receive()
+        try:
+            self._receive()
+        except ServiceUnavailable:  # what was received here is older than the slot, as another home has backed up meanwhile
+            shutil.rmtree(self._received, ignore_errors=True)
+            self._receive()
         there, new = names(location), self._segments()
         if not there:  # a backup was killed after its base
             return bool(new) and new[0].name[: len(base.wal)] <= base.wal

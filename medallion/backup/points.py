@@ -95,7 +95,7 @@ def whose(location: Location) -> dict[str, Any] | None:
     Raises: SettingsError if it holds other things, or is of another format.
     """
     if location.size(LAKE) is None:
-        if location.names(""):
+        if any(not name.startswith("incoming/") for name in location.names("")):  # there: what a killed backup was writing
             raise SettingsError(
                 f"{location.name}, the setting backup.location, holds files that are no backup",
                 hint="name an empty folder or prefix",
@@ -128,10 +128,11 @@ def find(points: list[Point], to: str) -> Change:
         f"the first is {known[0].hash[:12]} of {known[0].time:%Y-%m-%d %H:%M:%S}, "
         f"the recovery point {last.commit[:12]} of {last.at:%Y-%m-%d %H:%M:%S}, UTC"
     )
-    if len(to) >= 8 and all(letter in "0123456789abcdef" for letter in to):
-        found = {one.hash: one for one in known if one.hash.startswith(to)}
-        if len(found) == 1:
-            return next(iter(found.values()))
+    found = {one.hash: one for one in known if one.hash.startswith(to)}
+    looks_so = len(to) >= 8 and all(letter in "0123456789abcdef" for letter in to)
+    if looks_so and len(found) == 1:
+        return next(iter(found.values()))
+    if looks_so and (found or not _is_time(to)):  # 20260131 is a date
         what = "no commit" if not found else "more than one commit"
         raise UsageError(
             f"--to {to}: {what} of main in the backup begins so ({span})",
@@ -144,6 +145,14 @@ def find(points: list[Point], to: str) -> Change:
     if not before:
         raise UsageError(f"--to {to} is before the first commit: {span}", hint="name a later time")
     return before[-1]
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def time(text: str) -> datetime:

@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -116,7 +117,7 @@ def _segments(location: Location, base: Base, last: str, work: Path) -> list[Pat
         try:
             with gzip.open(packed) as file, path.open("wb") as raw:
                 shutil.copyfileobj(file, raw, 1 << 20)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise MedallionError(
                 f"{location.name}/{full} is damaged: {error}", hint="restore to a point before it: `medallion backup points`"
             ) from error

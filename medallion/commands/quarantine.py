@@ -88,13 +88,12 @@ def replay(
     from medallion.recovery import mark_published
 
     on, report = parse_date(date), reporter_beside_json() if as_json else reporter()
-    with Lake(load()) as lake:
+    with Lake(load()) as lake, job.backed_up(lake, report) as copied:
         found = corrections.replay(lake, dataset, on, rows=rows, run=run, publish=publish, report=report)
         publication = None
         if publish and found.outcome.state == "merged":
             publication = publish_gold(lake.settings, lake.domains, report=report, journal=lake.journal)
             mark_published(lake.nessie, lake.journal, publication.shown)
-        copied = job.back_up(lake, report) if found.outcome.merged_hash else {}
     if as_json:
         show_json(asdict(found) | {"publication": publication and publication.sequence} | copied)
         return

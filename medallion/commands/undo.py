@@ -101,13 +101,12 @@ def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: b
     from medallion.pipeline import Lake
 
     report = reporter_beside_json() if as_json else reporter()
-    with Lake(load()) as lake:
+    with Lake(load()) as lake, job.backed_up(lake, report) as copied:
         for one in recovery.resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
         done = work(lake, report)
         shown = job.publish_gold(lake, report) if publish else None
-        copied = job.back_up(lake, report) if done.merged_hash else {}
     if as_json:
         show_json(asdict(done) | {"publication": shown} | copied)
         return
