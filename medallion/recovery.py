@@ -93,7 +93,12 @@ def mark_published(nessie: Nessie, journal: Journal, shown: str | None) -> list[
     merged = {row["merged_hash"]: row["run_id"] for row in rows}
     since = min(row["opened_at"] for row in rows) - _CLOCKS_DIFFER  # what they merged, they merged later
     log = takewhile(lambda commit: commit.time > since, nessie.log(Reference(MAIN, shown)))
-    done = [merged[commit.hash] for commit in standing(log) if commit.hash in merged]
+    done = []
+    for commit in standing(log):
+        if commit.hash in merged:
+            done.append(merged.pop(commit.hash))
+        if not merged:
+            break
     for run_id in done:
         journal.published(run_id)
     return done
