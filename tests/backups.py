@@ -117,7 +117,7 @@ def now(settings: Settings) -> datetime:
     with postgres.connect(settings.postgres) as connection:
         row = connection.execute("SELECT clock_timestamp()").fetchone()
     assert row
-    return row[0].astimezone(UTC)  # type: ignore[no-any-return]
+    return row[0].astimezone(UTC)  # type: ignore[no-any-return]  # psycopg does not say what a row holds
 
 
 def digests(settings: Settings, at: Reference) -> dict[str, Digest]:

@@ -94,7 +94,7 @@ class Saboteur:
             self._pipe.recv()
         elif fault.server:
             relay = self._relays[fault.server]
-            relay.arm(fault.kind, changes_only=self._random.random() < 0.7)  # type: ignore[arg-type]
+            relay.arm(fault.kind, changes_only=self._random.random() < 0.7)  # type: ignore[arg-type]  # kills went another way
         try:
             yield
         finally:
@@ -227,7 +227,7 @@ def _be_outrun(place: Place, day: date) -> None:
                 quicker.append(place.run(day - timedelta(days=1), only_bronze=True))
             finally:
                 steps.around = around
-        return merge(*args, **more)  # type: ignore[arg-type]
+        return merge(*args, **more)  # type: ignore[arg-type]  # handed on as they came
 
     pipeline.merge = outrun
 
@@ -247,4 +247,4 @@ def _be_overtaken(place: Place, day: date) -> None:
                 steps.around = around
         begin(target)
 
-    PostgresTarget.begin = overtaken  # type: ignore[method-assign]
+    PostgresTarget.begin = overtaken  # type: ignore[method-assign]  # in this process alone, which then ends

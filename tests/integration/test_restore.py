@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
+from pyiceberg.table import Table
 from pyiceberg.types import LongType
 
 from medallion.errors import UsageError
@@ -99,8 +100,8 @@ def test_a_schema_goes_back_and_forth(days: Days) -> None:
     table = gold("evolves", {"value": "bigint"}, domain=days.domain)
     narrow = lake.commit({table: [{"value": 1}]})
 
-    def widen(into: object) -> None:
-        with into.update_schema() as update:  # type: ignore[attr-defined]
+    def widen(into: Table) -> None:
+        with into.update_schema() as update:
             update.add_column("more", LongType())
 
     lake.commit({table: widen})

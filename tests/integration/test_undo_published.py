@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from datetime import date
 
 import pytest
+from pyiceberg.table import Table
+from pyiceberg.types import LongType
 
 from medallion import pipeline, story
 from medallion.commands import undo as commands
@@ -97,14 +99,12 @@ def test_the_warehouse_follows_a_restore_also_where_it_never_showed_what_went(da
 
 
 def test_a_column_that_went_is_asked_for_before_the_warehouse_loses_it(days: Days) -> None:
-    from pyiceberg.types import LongType
-
     days.run(D1, 10, daily=True)
     then = days.main().hash
 
     def evolved(content: Content) -> Content:
-        def add(table: object) -> None:
-            with table.update_schema() as update:  # type: ignore[attr-defined]
+        def add(table: Table) -> None:
+            with table.update_schema() as update:
                 update.add_column("more", LongType())
 
         return write(days.settings.s3, content, add)
