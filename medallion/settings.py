@@ -8,9 +8,7 @@ A key that does not exist is an error, wherever it stands. Secrets are never pri
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from medallion.errors import SettingsError
+from medallion.settings_sources import overlaid, read_profile, read_stack, snowflake_variables
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: holds `conf/`, `jobs/` and, by default, the state folder `.medallion/`."""
@@ -220,51 +219,6 @@ class Settings(BaseSettings):
         return self.home / "restoring"
 
 
-_SNOWFLAKE_VARIABLES = {
-    "SNOWFLAKE_ACCOUNT": "account",
-    "SNOWFLAKE_USER": "user",
-    "SNOWFLAKE_PASSWORD": "password",
-    "SNOWFLAKE_PRIVATE_KEY_PATH": "private_key_path",
-    "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": "private_key_passphrase",
-    "SNOWFLAKE_ROLE": "role",
-    "SNOWFLAKE_WAREHOUSE": "warehouse",
-    "SNOWFLAKE_DATABASE": "database",
-}
-
-
-def _read_profile(profile: str) -> dict[str, Any]:
-    folder = Path(os.environ.get("MEDALLION_CONF", ROOT / "conf"))
-    path = folder / f"{profile}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.toml"))) or "none"
-        raise SettingsError(
-            f"profile '{profile}' has no file {path}",
-            hint=f"set MEDALLION_PROFILE to one of: {known}",
-        )
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}", hint="mend the file") from error
-
-
-def _read_stack(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text("utf-8"))["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"{path}, where the embedded stack says how to reach it, cannot be read: {error!r}",
-            hint="restore it from a backup; without it the stack's secrets are lost",
-        ) from error
-
-
-def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(low)
-    for key, value in high.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
 def _refuse_unknown_variables() -> None:
     allowed = {"MEDALLION_CONF"}
     for name, field in Settings.model_fields.items():
@@ -284,16 +238,6 @@ def _refuse_unknown_variables() -> None:
             )
 
 
-def _snowflake_overrides() -> dict[str, Any]:
-    values: dict[str, Any] = {field: os.environ[name] for name, field in _SNOWFLAKE_VARIABLES.items() if os.environ.get(name)}
-    if "account" in values:  # a real account: the emulator's address and secret do not apply
-        account = str(values["account"]).removeprefix("https://").rstrip("/")
-        values["account"] = account.removesuffix(".snowflakecomputing.com")
-        values |= {"host": None, "port": None, "protocol": "https"}
-        values.setdefault("password", None)
-    return values
-
-
 def _below_environment(values: dict[str, Any], stack: dict[str, Any]) -> dict[str, Any]:
     """What `Settings` lays the environment over: the stack's values over others. Of a source whose address
     the environment has, the stack's secret is left out: it is not to be sent elsewhere."""
@@ -301,11 +245,11 @@ def _below_environment(values: dict[str, Any], stack: dict[str, Any]) -> dict[st
     elsewhere = {name for name, each in told.items() if isinstance(each, dict) and "url" in each}
     if "sources" in stack:
         stack = stack | {"sources": {name: each for name, each in stack["sources"].items() if name not in elsewhere}}
-    values = _merge(values, stack)
+    values = overlaid(values, stack)
     if target := os.environ.get("DBT_TARGET"):
-        values = _merge(values, {"marts": {"target": target}})
-    overrides = _snowflake_overrides()
-    return _merge(values, {"snowflake": overrides}) if overrides else values
+        values = overlaid(values, {"marts": {"target": target}})
+    overrides = snowflake_variables()
+    return overlaid(values, {"snowflake": overrides}) if overrides else values
 
 
 def over(settings: Settings, stack: dict[str, dict[str, Any]]) -> Settings:
@@ -328,12 +272,12 @@ def load() -> Settings:
     """
     _refuse_unknown_variables()
     profile = os.environ.get("MEDALLION_PROFILE", "embedded")
-    values = _read_profile(profile)
+    values = read_profile(profile, ROOT / "conf")
     home = Path(os.environ.get("MEDALLION_HOME", values.get("home", ROOT / ".medallion")))
     values["home"] = home.expanduser().resolve()
     values["profile"] = profile
     stack_file = values["home"] / "stack.json"
-    stack = _read_stack(stack_file) if profile == "embedded" and stack_file.is_file() else {}
+    stack = read_stack(stack_file) if profile == "embedded" and stack_file.is_file() else {}
     try:
         return Settings(**_below_environment(values, stack))
     except UnreadableVariable as error:
