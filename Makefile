@@ -99,7 +99,7 @@ drill: setup ## Lose a lake in four ways and restore it: make drill ARGS="--runs
 # stopped and called again it goes on; MINUTES=30, WORKERS=4, ONLY=merge, WAREHOUSE=snowflake
 crash: setup ## Kill every step in every way: make crash CASES=10 SEED=1
 	@$(ACTIVATE) && python -m tests.crash --cases "$(or $(CASES),10)" --seed "$(or $(SEED),1)" $(if $(MINUTES),--minutes "$(MINUTES)") \
-	  $(if $(WORKERS),--workers "$(WORKERS)") $(if $(ONLY),--only "$(ONLY)") $(if $(WAREHOUSE),--warehouse "$(WAREHOUSE)")
+	  $(if $(WORKERS),--workers "$(WORKERS)") $(if $(ONLY),--only "$(ONLY)") $(if $(WAREHOUSE),--warehouse "$(WAREHOUSE)") $(if $(SPARK),--spark)
 
 readers: setup ## Readers of several tables while publications pass: make readers PUBLICATIONS=1000
 	@$(ACTIVATE) && python -m tests.crash.readers --publications "$(or $(PUBLICATIONS),1000)"

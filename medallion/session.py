@@ -39,6 +39,8 @@ _COMMON = {
 _KEYS = "check the settings s3.access_key and s3.secret_key"
 _GONE = {
     "NessieServiceException": "Nessie",
+    "NessieUnavailableException": "Nessie",
+    "NessieInternalServerException": "Nessie",
     "HttpClientException": "Nessie",
     "SdkClientException": "the object store",
     "S3Exception": "the object store",

@@ -1,6 +1,6 @@
 """`make crash`: many cases of every step and every fault, on a stack of its own; goes on where it was stopped.
 
-python -m tests.crash --cases 10 --seed 1 [--minutes 30] [--workers 4] [--only merge.commit] [--warehouse postgres]
+python -m tests.crash --cases 10 --seed 1 [--minutes 30] [--workers 4] [--only merge.commit] [--warehouse postgres] [--spark]
 
 Results are kept in .medallion/crash/seed-<SEED>.jsonl, one line for each case; docs/guarantees.md gets the table.
 """
@@ -13,13 +13,15 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import Empty, Queue
 
 from medallion.settings import ROOT, Settings
 from tests.conftest import new_stack
-from tests.crash import table
+from tests.crash import spark_case, table
 from tests.crash.case import SERVERS, Result, Site, run_case, scenario
 from tests.crash.faults import FAULTS, KILLS, SERVER_KILLED
 
@@ -33,19 +35,22 @@ WITHOUT_SPARK = (
 """The steps that are passed without Spark; the others of `medallion.lakehouse.steps.STEPS` need it, or a source."""
 WITHOUT_SERVER = ("publish.stage", "publish.prepare")
 """Steps that with PostgreSQL as the warehouse ask no server for anything, or only whether something is there."""
-CASES_IN_A_PLACE = 15
 TRIES = 6
 Job = tuple[str, str, int]
+NewSite = Callable[[Settings, str], Site]
 
 
-def jobs(cases: int, seed: int, done: list[table.Line], only: str | None) -> list[Job]:
+def jobs(
+    cases: int, seed: int, done: list[table.Line], only: str | None, steps: Sequence[str] = WITHOUT_SPARK,
+    kinds: Sequence[str] = FAULTS,
+) -> list[Job]:  # fmt: skip
     """What is still to do: every fault at every step so many times, kills of servers last, as nothing else may run then."""
     have = Counter((each["step"], each["kind"]) for each in done)
     wanted = [
         (step, kind, seed * 1_000_000 + number)
         for number in range(cases)
-        for step in WITHOUT_SPARK
-        for kind in FAULTS
+        for step in steps
+        for kind in kinds
         if possible(step, kind) and number >= have[step, kind] and (only is None or step.startswith(only))
     ]
     return sorted(wanted, key=lambda job: job[1] == SERVER_KILLED)
@@ -59,8 +64,9 @@ def possible(step: str, kind: str) -> bool:
 class Runner:
     """Cases in several threads, each with places of its own."""
 
-    def __init__(self, stack: Settings, results: Path, warehouse: str, until: float) -> None:
+    def __init__(self, stack: Settings, results: Path, warehouse: str, until: float, new_site: NewSite = Site) -> None:
         self.stack, self.results, self.warehouse, self.until = stack, results, warehouse, until
+        self._new_site = new_site
         self._lock = threading.Lock()
         self.finished = self.violated = self.missed = self.broken = 0
         self._began = time.monotonic()
@@ -74,14 +80,14 @@ class Runner:
                     step, kind, seed = todo.get_nowait()
                 except Empty:
                     return
-                fresh, result = scenario(step) == "first", None
+                fresh, result = self._new_site is Site and scenario(step) == "first", None
                 for again in (True, True, False):
                     try:
-                        if site is None or fresh or site.cases >= CASES_IN_A_PLACE:
+                        if site is None or fresh or site.cases >= site.lasts:
                             if site:
                                 site.close()
                             site = None
-                            site = Site(self.stack, self.warehouse)
+                            site = self._new_site(self.stack, self.warehouse)
                             if not fresh:
                                 site.prepare()
                         result = self._try(site, step, kind, seed)
@@ -142,22 +148,29 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--only", help="steps whose name begins so")
     parser.add_argument("--warehouse", choices=("postgres", "snowflake"), default="postgres")
+    parser.add_argument("--spark", action="store_true", help="cases that go through the whole Spark pipeline, one at a time")
     options = parser.parse_args()
     folder = ROOT / ".medallion" / "crash"
     folder.mkdir(parents=True, exist_ok=True)
     results = folder / f"seed-{options.seed}.jsonl"
-    done = [each for each in table.read(results) if each["warehouse"] == options.warehouse]
-    todo = jobs(options.cases, options.seed, done, options.only)
+    done = [
+        each
+        for each in table.read(results)
+        if (each["warehouse"], each.get("spark", False)) == (options.warehouse, options.spark)
+    ]
+    with_spark = (spark_case.STEPS, spark_case.KINDS) if options.spark else (WITHOUT_SPARK, FAULTS)
+    todo = jobs(options.cases, options.seed, done, options.only, *with_spark)
     print(f"{len(todo)} cases to do, {len(done)} done before; results in {results.relative_to(ROOT)}", flush=True)
     if todo:
-        with new_stack() as stack:
-            runner = Runner(stack, results, options.warehouse, time.monotonic() + options.minutes * 60)
+        with new_stack() as stack, ExitStack() as closing:
+            new_site: NewSite = closing.enter_context(spark_case.sites()) if options.spark else Site
+            runner = Runner(stack, results, options.warehouse, time.monotonic() + options.minutes * 60, new_site)
             for alone in (False, True):
                 queue: Queue[Job] = Queue()
                 for job in todo:
                     if (job[1] == SERVER_KILLED) == alone:
                         queue.put(job)
-                workers = 1 if alone else options.workers
+                workers = 1 if alone or options.spark else options.workers
                 with ThreadPoolExecutor(workers) as pool:
                     for each in [pool.submit(runner.work, queue, len(todo)) for _ in range(workers)]:
                         each.result()

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from psycopg import sql
 
@@ -34,7 +34,7 @@ _RECORDS: dict[Server, dict[str, str]] = {
 }  # fmt: skip
 
 SERVERS: dict[str, tuple[Server, ...]] = {
-    "journal": ("journal",), "run": ("nessie", "journal"), "init": ("nessie", "minio"), "table": ("minio",),
+    "journal": ("journal",), "run": ("nessie", "journal"), "init": ("nessie", "minio"), "table": ("minio",), "land": ("minio",),
     "write": ("nessie", "minio", "journal"), "data": ("nessie", "minio"), "quarantine": ("nessie", "minio"),
     "branch": ("nessie",), "gate": ("minio", "nessie"), "object": ("minio",), "merge": ("nessie",), "merge.request": ("journal",),
     "rebase": ("nessie",), "undo": ("nessie", "minio"), "publish": ("warehouse",),
@@ -54,6 +54,7 @@ class Result:
     violations: tuple[str, ...]
     seconds: float
     server: str = ""
+    spark: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,6 +62,11 @@ class Result:
 
 class Site:
     """A place, who watches it, and how far its days have come."""
+
+    lasts: ClassVar = 15
+    """So many cases; its tables grow by each."""
+    nth: ClassVar = {"journal.state": (1, 2, 4, 5, 6, 8), "data.overwrite": (1, 2), "write": (1, 2, 3), "publish.copy": (1, 2)}
+    """Which times of a step are hit, where a run passes it more than once."""
 
     def __init__(self, stack: Settings, warehouse: str) -> None:
         name = f"c{uuid.uuid4().hex[:10]}"
@@ -74,10 +80,26 @@ class Site:
         }
         self.stack = stack
         self.database = name
-        self.place = Place(stack.model_copy(update=changes), f"d{name}")
-        self.watch = Watch(self.place)
+        self.place = self.new_place(stack.model_copy(update=changes), f"d{name}")
+        self.watch = self.new_watch()
         self.day = 0
         self.cases = 0
+
+    def new_place(self, settings: Settings, domain: str) -> Place:
+        return Place(settings, domain)
+
+    def new_watch(self) -> Watch:
+        return Watch(self.place)
+
+    def scenario(self, step: str) -> str:
+        """The command, and what it meets, in which a step is passed."""
+        return scenario(step)
+
+    def recover(self, what: str) -> Ended:
+        """Resume, and run the day again, in a process that nothing happens to."""
+        ended = self.child(None, what)
+        assert isinstance(ended, Ended), ended
+        return ended
 
     def close(self) -> None:
         """Forget it, with its database."""
@@ -162,10 +184,10 @@ def scenario(step: str) -> str:
 
 def run_case(site: Site, step: str, kind: str, seed: int) -> Result | None:
     """Run one case in a place. Returns: what came of it; None if the fault could not come."""
-    began, chance, what = time.monotonic(), random.Random(seed), scenario(step)
+    began, chance, what = time.monotonic(), random.Random(seed), site.scenario(step)
     servers = SERVERS.get(step) or SERVERS[step.partition(".")[0]]
     server = None if kind in KILLS else chance.choice(servers)
-    nth = 1 if what != "run" else chance.choice(_NTH.get(step, (1,)))
+    nth = 1 if what != "run" else chance.choice(site.nth.get(step, (1,)))
     fault = Fault(step, kind, nth, server, seed)
     site.day += 2
     site.cases += 1
@@ -178,9 +200,7 @@ def run_case(site: Site, step: str, kind: str, seed: int) -> Result | None:
         site.watch.told.append((f"the command ({step}, {kind})", _told(ended)))
     wrong = site.watch.look(at_the_end=False)
     on_main = len(site.watch.commits)
-    recovered = site.child(None, "recover bronze" if what == "conflict" else "recover")
-    assert isinstance(recovered, Ended), recovered
-    resumed, again = _both(recovered)
+    resumed, again = _both(site.recover("recover bronze" if what == "conflict" else "recover"))
     site.watch.told += [("resume", resumed), ("the next run", again)]
     wrong += [f"{name} failed: {told.err[-400:]}" for name, told in (("resume", resumed), ("the next run", again)) if told.code]
     wrong += [each for each in site.watch.look(at_the_end=True) if each not in wrong]
@@ -188,12 +208,8 @@ def run_case(site: Site, step: str, kind: str, seed: int) -> Result | None:
         return None
     return Result(
         step, kind, seed, site.place.settings.warehouse, _outcome(ended, site, on_main), tuple(wrong),
-        round(time.monotonic() - began, 2), server or "",
+        round(time.monotonic() - began, 2), server or "", site.place.with_spark,
     )  # fmt: skip
-
-
-_NTH = {"journal.state": (1, 2, 4, 5, 6, 8), "data.overwrite": (1, 2), "write": (1, 2, 3), "publish.copy": (1, 2)}  # fmt: skip
-"""Which times of a step are hit, where a run passes it more than once."""
 
 
 def _told(ended: Ended) -> Told:

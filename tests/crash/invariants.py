@@ -131,7 +131,7 @@ class Watch:
 
     # ── 3: the warehouse equals a commit of main, never goes back, and its ledger has it once ─
     def _warehouse(self, runs: list[Row], at_the_end: bool) -> list[str]:
-        ledger, head, totals, latest = self.stores.shown(self.place.domain)
+        ledger, head, tables = self.stores.shown(self.place.published)
         wrong = []
         if [row["sequence"] for row in ledger] != list(range(1, len(ledger) + 1)):
             wrong.append(f"the ledger's numbers are {[row['sequence'] for row in ledger]}")
@@ -148,7 +148,7 @@ class Watch:
         ):  # fmt: skip
             wrong.append(f"the head is {shows}, the ledger's last entry {last}")
         at = last["main_hash"]
-        for dataset, rows in ((self.place.totals.dataset, totals), (self.place.latest.dataset, latest)):
+        for dataset, rows in tables.items():
             lake = (self.stores.rows(dataset, at) or []) if at else []
             names = list(rows[0]) if rows else list(lake[0]) if lake else []
             if _values(rows, names) != _values(lake, names):
@@ -198,7 +198,7 @@ class Watch:
         if (outcome["state"], outcome["merged_hash"]) != (("merged", found) if found else ("unchanged", None)):
             wrong.append(f"told that run {outcome['run_id']} is {outcome['state']} at {outcome['merged_hash']}; it is at {found}")
         if shown := outcome["publication"]:
-            ledger = {row["sequence"]: row for row in self.stores.shown(self.place.domain)[0]}
+            ledger = {row["sequence"]: row for row in self.stores.shown({})[0]}
             entry = ledger.get(shown["sequence"], {"publication_id": None, "main_hash": None})
             if (entry["publication_id"], entry["main_hash"]) != (shown["publication_id"], shown["shown"]):
                 wrong.append(f"told of publication {shown['sequence']} at {shown['shown']}; the ledger has {entry}")

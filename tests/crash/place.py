@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import pyarrow as pa
@@ -69,6 +70,7 @@ class Place:
     settings: Settings
     domain: str
     columns: int = 0
+    with_spark: ClassVar = False
 
     @property
     def bronze(self) -> Contract:
@@ -86,6 +88,11 @@ class Place:
     @property
     def domains(self) -> Domains:
         return Domains({c.dataset: c for c in (self.bronze, self.totals, self.latest)}, {})
+
+    @property
+    def published(self) -> dict[str, str]:
+        """The tables that the warehouse shows, and their columns."""
+        return {self.totals.dataset: "day, counted, run", self.latest.dataset: "run, days"}
 
     # ── the commands ──────────────────────────────────────────────────────────────────────────
     def run(self, day: date, *, refused: bool = False, only_bronze: bool = False) -> Told:
@@ -108,13 +115,18 @@ class Place:
         with ExitStack() as patched:
             for module in (settings_module, cli, undo):
                 patched.enter_context(mock.patch.object(module, "load", return_value=self.settings))
-            patched.enter_context(mock.patch.object(pipeline, "Lake", lambda settings: Lake(settings, self.domains)))
-            patched.enter_context(mock.patch.object(pipeline, "_write", _Writer(self, refused)))
+            for patch in self.patches(refused):
+                patched.enter_context(patch)
             patched.enter_context(mock.patch.object(terminal.signal, "signal"))
             patched.enter_context(redirect_stdout(out))
             patched.enter_context(redirect_stderr(err))
             code = terminal.guard(what)
         return Told(code, out.getvalue(), err.getvalue())
+
+    def patches(self, refused: bool) -> Iterator[Any]:
+        """What is not as in a command of a user: which domains there are, and who writes the tables."""
+        yield mock.patch.object(pipeline, "Lake", lambda settings: Lake(settings, self.domains))
+        yield mock.patch.object(pipeline, "_write", _Writer(self, refused))
 
 
 @dataclass

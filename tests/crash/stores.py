@@ -151,12 +151,11 @@ class Stores:
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return []
 
-    def shown(self, domain: str) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-        """The warehouse's ledger (in order, `runs` as a list), its head, and the rows of `totals` and `latest`."""
-        ledger, head, totals, latest = self.warehouse(
+    def shown(self, tables: dict[str, str]) -> tuple[list[Row], list[Row], dict[str, list[Row]]]:
+        """The warehouse's ledger (in order, `runs` as a list), its head, and the rows of these tables (dataset -> columns)."""
+        ledger, head, *rows = self.warehouse(
             "SELECT sequence, publication_id, main_hash, runs FROM medallion.publications ORDER BY sequence",
             "SELECT sequence, main_hash, publication_id FROM medallion.publication_head",
-            f"SELECT day, counted, run FROM {domain}.totals",
-            f"SELECT run, days FROM {domain}.latest",
+            *(f"SELECT {columns} FROM {dataset.partition('.')[2]}" for dataset, columns in tables.items()),
         )
-        return [row | {"runs": json.loads(row["runs"])} for row in ledger], head, totals, latest
+        return [row | {"runs": json.loads(row["runs"])} for row in ledger], head, dict(zip(tables, rows, strict=True))

@@ -35,7 +35,7 @@ def markdown(results: Iterable[Line], seed: int) -> str:
     lines = [
         f"{len(results)} cases, seed {seed}, {sum(wrong.values())} violations; "
         f"{sum(each['warehouse'] == 'snowflake' for each in results)} of them with the emulated Snowflake, the others with "
-        "PostgreSQL as the warehouse.",
+        f"PostgreSQL as the warehouse; {sum(bool(each.get('spark')) for each in results)} went through the whole Spark pipeline.",
         "",
         "| what became of the command | cases |",
         "|---|---:|",

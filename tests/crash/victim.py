@@ -120,7 +120,7 @@ def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number:
     if fault is None:
         faulthandler.dump_traceback_later(PATIENCE_S - 10, file=sys.__stderr__)  # where it hangs, which it must not
     relays = _relays(place.settings)
-    behind = Place(_through(place.settings, relays), place.domain, place.columns)
+    behind = replace(place, settings=_through(place.settings, relays))
     if fault and fault.kind == "no answer":
         behind = replace(behind, settings=_impatient(behind.settings))
         _endpoints.DEFAULT_TIMEOUT_SEC = TIMEOUT_S
@@ -145,6 +145,15 @@ def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number:
         "recover bronze": lambda: _recover(place, day, only_bronze=True),
     }[what]()
     pipe.send(Ended(told, tuple(saboteur.seen), saboteur.happened, saboteur.seconds))
+
+
+def heal(pipe: Connection, place: Place) -> None:
+    """Recover as often as asked for, in one process, which has its Spark session after the first time. Asked with what and
+    which day, until the pipe ends."""
+    while True:
+        what, number = pipe.recv()
+        told = _recover(place, nth_day(number), only_bronze=what == "recover bronze")
+        pipe.send(Ended(told, (), False, {}))
 
 
 def _recover(place: Place, day: date, *, only_bronze: bool) -> tuple[Told, Told]:

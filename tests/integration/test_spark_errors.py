@@ -13,6 +13,7 @@ from medallion.errors import ServiceUnavailable
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.pipeline import Lake
 from medallion.settings import Settings
+from tests.source_servers import HttpSource, Reply
 
 
 @pytest.mark.parametrize(("part", "key", "who"), [("nessie", "uri", "Nessie"), ("s3", "endpoint", "the object store")])
@@ -30,6 +31,15 @@ def test_a_server_that_is_gone_is_named(stack: Settings, part: str, key: str, wh
                 lake.spark().table(f"{catalog}.silver.operations.airlines").count()
             assert "medallion up" in str(refusal.value)
             lake.nessie.delete_branch(branch)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_catalog_that_fails_is_named(stack: Settings, status: int) -> None:
+    with HttpSource(Reply(status)) as failing, Lake(stack) as lake:
+        broken = stack.model_copy(update={"nessie": stack.nessie.model_copy(update={"uri": failing.url})})
+        catalog = session.attach(lake.spark(), broken, f"run/answered-{status}")
+        with pytest.raises(ServiceUnavailable, match="Nessie stopped answering"), session.speaking_plainly():
+            lake.spark().table(f"{catalog}.silver.operations.airlines").count()
 
 
 def test_any_other_error_is_left_as_it_is(stack: Settings) -> None:
