@@ -126,7 +126,7 @@ class Runs(_Part):
 class Backup(_Part):
     """Copies of the lake in a second location: a folder, or `s3://bucket/prefix` at an endpoint of its own. Without a
     location there are none. `after_merge`: back up after every merged run. A new base backup is taken when the WAL since
-    the last one has grown to `base_after_mb`."""
+    the last one has grown to `base_after_mb`. A backup waits for another one no longer than `wait_s`."""
 
     location: str | None = None
     endpoint: str | None = None
@@ -136,6 +136,7 @@ class Backup(_Part):
     path_style: bool = True
     after_merge: bool = True
     base_after_mb: int = Field(default=1024, ge=64)
+    wait_s: int = Field(default=300, ge=1)
 
 
 MartTarget = Literal["postgres_local", "snowflake_dev", "snowflake_prod", "spark"]

@@ -71,8 +71,9 @@ class Status:
 def backup(settings: Settings, report: Report = print) -> Done:
     """Bring the second location up to `main` as it is now. Two at a time follow one another.
 
-    Raises: SettingsError for a location that cannot be this lake's; InputError for a file that a commit needs and that is
-        gone; ServiceUnavailable. The recovery point is then as it was.
+    Raises: ConflictError if another one takes longer than `backup.wait_s`; SettingsError for a location that cannot be this
+        lake's; InputError for a file that a commit needs and that is gone; ServiceUnavailable. The recovery point is then as
+        it was.
     """
     began = time.monotonic()
     second = place(settings)
@@ -84,7 +85,7 @@ def backup(settings: Settings, report: Report = print) -> Done:
         Journal(settings.postgres) as journal,
         closing(Nessie(settings.nessie)) as nessie,
         Catalog(settings.postgres, work) as catalog,
-        journal.queue(["medallion.backup"]),
+        journal.queue(["medallion.backup"], settings.backup.wait_s),
     ):
         id_ = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(2)}"
         doing = f"backup-{id_}"

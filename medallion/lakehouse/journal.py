@@ -15,11 +15,12 @@ from datetime import date, datetime
 from typing import Any, Self
 
 import psycopg
+from psycopg.errors import LockNotAvailable
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from medallion import settings as settings_module
-from medallion.errors import ServiceUnavailable, UsageError
+from medallion.errors import ConflictError, ServiceUnavailable, UsageError
 from medallion.lakehouse import journal_sql, steps
 
 log = logging.getLogger(__name__)
@@ -212,21 +213,36 @@ class Journal:
         self._do("SELECT pg_advisory_unlock(hashtextextended(%s, 1))", (run_id,))
 
     @contextmanager
-    def queue(self, names: list[str]) -> Iterator[None]:
+    def queue(self, names: list[str], wait_s: int = 0) -> Iterator[None]:
         """Stand in line for some tables, first come first served, and leave the line at the end.
 
         Only runs that have lost a conflict queue, so that many of them do not starve one another.
         Always taken in sorted order, so that two of them cannot wait for each other.
+
+        Args:
+            wait_s: the longest wait for one of them; 0: for ever.
+        Raises: ConflictError if it takes longer; ServiceUnavailable.
         """
         held: list[str] = []
         try:
             for name in sorted(set(names)):
-                self._do("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (name,))
+                self._wait_for(name, wait_s)
                 held.append(name)
             yield
         finally:
             for name in held:
                 self._do("SELECT pg_advisory_unlock(hashtextextended(%s, 2))", (name,))
+
+    def _wait_for(self, name: str, wait_s: int) -> None:
+        try:
+            with self._connection.transaction():  # the lock is the session's, the limit the transaction's
+                self._connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{wait_s}s",))
+                self._connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 2))", (name,))
+        except LockNotAvailable as error:
+            what = f"another process has been at work on {name} for {wait_s} s and more"
+            raise ConflictError(what, hint="wait for it, or end it; then run this again") from error
+        except psycopg.OperationalError as error:
+            raise self._down(error) from error
 
     # ── plumbing ──────────────────────────────────────────────────────────────────────────────
     def _do(self, sql: str, parameters: Any = None) -> None:

@@ -13,12 +13,13 @@ import pytest
 
 from medallion import job
 from medallion.backup import points
-from medallion.backup.backup import backup, status
+from medallion.backup.backup import after_merge, backup, status
 from medallion.backup.copying import brought, download, fill
 from medallion.backup.location import Bucket, place, put_text, stored
 from medallion.backup.own import OWN
 from medallion.backup.restore import source
-from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion.errors import ConflictError, InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.store import Store, split
 from medallion.lakehouse.table import open_static
 from tests.backups import (
@@ -68,6 +69,18 @@ def test_a_delivery_without_a_copy_is_told_and_stops_no_restore(lake: History, t
     assert put(files=[delivery]) == [delivery.uri]
     with pytest.raises(InputError, match="does not exist"):
         put(files=[delivery, data])
+
+
+def test_a_backup_that_hangs_holds_the_next_one_for_a_limited_time(lake: History) -> None:
+    settings = lake.settings.model_copy(update={"backup": lake.settings.backup.model_copy(update={"wait_s": 1})})
+    before, told = status(settings), list[str]()
+    with Journal(settings.postgres) as hanging, hanging.queue(["medallion.backup"]):
+        with pytest.raises(ConflictError, match=r"at work on medallion\.backup for 1 s and more"):
+            backup(settings, quiet)
+        after_merge(settings, told.append)
+    assert "at work on medallion.backup" in told[-1]
+    assert status(settings) == before
+    backup(settings, quiet)
 
 
 def test_what_was_merged_is_backed_up_though_the_publication_failed(lake: History, tmp_path: Path) -> None:
