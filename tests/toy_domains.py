@@ -19,7 +19,7 @@ from medallion.domain import Domains
 from medallion.lakehouse.store import Store
 from medallion.settings import Settings
 
-_LOGICAL = {"string": "string", "int": "integer", "bigint": "integer", "date": "date"}
+_LOGICAL = {"string": "string", "double": "number", "int": "integer", "bigint": "integer", "date": "date"}
 _ZONES = {"bronze": "batch", "silver": "validated", "gold": "analytics"}
 _HEAD = "from pyspark.sql import DataFrame\nfrom pyspark.sql import functions as F\n\n\n"
 _LINEAGE = '"_logical_date", "_delivery", "_source_row"'
@@ -104,12 +104,12 @@ def readings(folder: Path, domain: str) -> Toys:
     return Toys((str(folder / domain),))
 
 
-def changes(folder: Path, domain: str, layout: Mapping[str, Any] | None = None) -> Toys:
+def changes(folder: Path, domain: str, layout: Mapping[str, Any] | None = None, key: str = "int") -> Toys:
     """One domain: changes of customers every day. `silver.<domain>.latest` is upserted by them; `in_all` is the same,
-    made whole. Whoever lives nowhere goes to quarantine."""
-    _write(folder / domain, "silver", _CHANGES_SILVER)
+    made whole. Whoever lives nowhere goes to quarantine. `key`: the type of a customer's id."""
+    _write(folder / domain, "silver", _CHANGES_SILVER.replace('F.col("id").cast("int")', f'F.col("id").cast("{key}")'))
     _write(folder / domain, "gold", _CHANGES_GOLD)
-    columns = {"id": "int", "city": "string", "at": "int"}
+    columns = {"id": key, "city": "string", "at": "int"}
     _contract(folder, "bronze", domain, "changes", dict.fromkeys(columns, "string"), expected="daily")
     bad = {"nowhere": "city = 'nowhere'"}
     by_key = {"kind": "upsert", "latestBy": "at"}

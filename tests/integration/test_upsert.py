@@ -42,9 +42,9 @@ IN_THE_END = {2: "Bern", 4: "Derby", 6: "Faro"}
 class Customers:
     """One domain of its own, what is delivered to it and which days are run."""
 
-    def __init__(self, settings: Settings, folder: Path, **layout: int) -> None:
+    def __init__(self, settings: Settings, folder: Path, key: str = "int", **layout: int) -> None:
         self.name = f"u{uuid.uuid4().hex[:10]}"
-        self.toys = changes(folder, self.name, layout)
+        self.toys = changes(folder, self.name, layout, key)
         self.lake = Lake(settings, self.toys.load(settings))
         self.latest = f"silver.{self.name}.latest"
 
@@ -243,3 +243,15 @@ def test_a_merged_date_is_taken_back_with_the_rows_it_replaced_and_merges_again(
     assert held() == ({}, [])
     customers.run(D1)
     assert held() == before
+
+
+def test_a_key_that_is_not_a_number_is_one_key(quick_settings: Settings, tmp_path: Path) -> None:
+    """NaN equals NaN, in the merge as where the table is made whole; -0.0 is 0.0."""
+    customers = Customers(quick_settings, tmp_path, key="double")
+    customers.deliver(D1, ["NaN,Aachen,1", "-0.0,Bern,1", "1.5,Chur,1"])
+    customers.deliver(D2, ["NaN,Basel,2", "0.0,Berlin,2"])
+    for day in (D1, D2):
+        execute(customers.lake, Request(day, ("bronze", "silver"), domain=customers.name), report=lambda line: None)
+    upserted, whole = ([(row[0] + 0.0, row[1]) for row in customers.rows(f"silver.{{}}.{name}")] for name in ("latest", "in_all"))
+    assert sorted(map(str, upserted)) == sorted(map(str, whole))
+    assert sorted(map(str, upserted)) == ["(0.0, 'Berlin')", "(1.5, 'Chur')", "(nan, 'Basel')"]
