@@ -186,6 +186,19 @@ def killed_at(pipe: Any, settings: Settings, step: str, when: str) -> None:
     backup(settings, quiet)
 
 
+def restored_until(pipe: Any, settings: Settings, home: Path, step: str) -> None:
+    """Restore into a new stack, in a process of its own that ends before a step."""
+
+    @contextmanager
+    def around(name: str) -> Iterator[None]:
+        if name == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield
+
+    steps.around = around
+    restore_into(settings, None, home, None, quiet, domains=SHOWN)
+
+
 @contextmanager
 def limited_files(size: int) -> Iterator[None]:
     """No file of this process may become larger, as on a disk that is full."""

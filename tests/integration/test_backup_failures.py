@@ -17,14 +17,17 @@ from medallion.backup.backup import after_merge, backup, status
 from medallion.backup.copying import brought, download, fill
 from medallion.backup.location import Bucket, place, put_text, stored
 from medallion.backup.own import OWN
-from medallion.backup.restore import source
-from medallion.errors import ConflictError, InputError, MedallionError, ServiceUnavailable, SettingsError
+from medallion.backup.restore import restore_into, source
+from medallion.errors import ConflictError, InputError, MedallionError, ServiceUnavailable, SettingsError, UsageError
+from medallion.lake import Lake
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.store import Store, split
 from medallion.lakehouse.table import open_static
+from medallion.services import stack as services
 from tests.backups import (
     DELIVERY,
     SALES,
+    SHOWN,
     History,
     appended,
     deliver,
@@ -32,11 +35,13 @@ from tests.backups import (
     merged,
     out_of_order,
     quiet,
+    restored_until,
     sales,
     with_location,
 )
-from tests.conftest import new_stack
+from tests.conftest import new_home, new_stack
 from tests.protocol_runs import ProtocolRuns
+from tests.two_processes import processes
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +152,21 @@ def test_a_file_that_is_gone_stops_the_backup_and_is_named(lake: History, tmp_pa
         points.every(place(settings))[0].changes
     )
     assert job.back_up(SimpleNamespace(settings=with_location(settings, "x", after_merge=False)), quiet) == {}
+
+
+def test_a_restore_that_was_killed_leaves_no_stack_to_work_with(lake: History) -> None:
+    for step in ("restore.catalog", "restore.files"):  # before there is a server, and when all of them run
+        half = lake.settings.model_copy(update={"home": new_home()})
+        try:
+            with processes(restored_until, [(lake.settings, half.home, step)]) as (victim,), pytest.raises(EOFError):
+                victim.hear()
+            for use in (lambda half=half: services.up(half, quiet), lambda half=half: Lake(half)):
+                with pytest.raises(SettingsError, match="half a stack: the restore into it has not ended"):
+                    use()
+            with pytest.raises(UsageError, match="is not empty"):
+                restore_into(lake.settings, None, half.home, None, quiet, domains=SHOWN)
+        finally:
+            running = [one.name for one in services.status(half) if one.state == "running"]
+            assert services.down(half, quiet, remove=True) == len(running)
+        assert bool(running) == (step == "restore.files")
+        assert not [one.name for one in services.status(half) if one.state == "running"]
