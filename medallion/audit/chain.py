@@ -167,7 +167,7 @@ def compare(
         elif anchor.sequence > last:
             what = f"{anchor.source} names record {anchor.sequence}, and the newest is {last}: the end was cut off"
             problems.setdefault("cut off", Problem(last + 1, "cut off", what))
-        else:
+        elif walk.problem is None:  # else it is told already
             what = f"{anchor.source} names another hash for record {anchor.sequence}: records after {good} were written anew"
             problems.setdefault("rewritten", Problem(good + 1, "rewritten", what))
     return list(problems.values()), excused

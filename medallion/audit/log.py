@@ -64,7 +64,8 @@ def verify(settings: Settings, others: Sequence[Anchor] = ()) -> Verified:
             elif record.action == RESTORED:
                 restored.append((record.sequence, datetime.fromisoformat(record.at)))
         problems = [walk.problem] if walk.problem else []
-        problems += _beginning(walk, pruned) + _unguarded(connection)
+        problems += _beginning(walk, pruned)
+        unguarded = _unguarded(connection)
     more, excused = compare(walk, (*anchors, *others), restored)
     first = walk.first.sequence if walk.first else None
     return Verified(
@@ -76,7 +77,7 @@ def verify(settings: Settings, others: Sequence[Anchor] = ()) -> Verified:
         pruned=first - 1 if first else 0,
         restores=tuple(sequence for sequence, _ in restored),
         excused=len(excused),
-        problems=tuple(sorted([*problems, *more], key=lambda one: one.sequence)),
+        problems=(*problems, *more, *unguarded),
     )
 
 

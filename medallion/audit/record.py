@@ -147,7 +147,7 @@ def _recording(name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
         on = what.about(arguments.arguments)
         if on is None:
             return callback(*args, **given)
-        detail = {key: _short(arguments.arguments[key]) for key in what.keep if arguments.arguments[key]}
+        detail = {key: short(arguments.arguments[key]) for key in what.keep if arguments.arguments[key]}
         return _do(what, on, detail, lambda: callback(*args, **given))
 
     return call
@@ -183,10 +183,11 @@ def _tell(action: str, on: str, outcome: str, detail: dict[str, Any]) -> None:
         print(f"not in the audit log ({action}, {outcome}): {error.message}", file=sys.stderr)
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """An argument as it is kept: as JSON, cut if it is longer than LONGEST."""
     if isinstance(value, bool | int):
         return value
     if isinstance(value, list | tuple):
-        return [_short(each) for each in value]
+        return [short(each) for each in value]
     text = str(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
