@@ -49,8 +49,8 @@ WALK: dict[str, tuple[list[str], int, set[str]]] = {
     "landing": (["--date", "soon"], 2, {"begun", "refused"}),
     "deliver": (["bronze.sales.purchases", "nosuch.txt", "--date", DAY], 2, {"begun", "refused"}),
     "open": (["--date", DAY], 0, {"run.opened"}),
-    "run": (["--date", DAY, "--dataset", "bronze.sales.purchases", "--no-publish"], 6, {"run.opened", "run.failed"}),
     "merge": (["{handed over}"], 0, {"run.gated", "run.merging", "run.merged", "branch.dropped"}),
+    "run": (["--date", DAY, "--dataset", "bronze.operations.flights", "--no-publish"], 6, {"run.opened", "run.failed"}),
     "abandon": (["{opened}"], 0, {"run.failed"}),
     "resume": ([], 0, {"begun", "done"}),
     "runs": ([], 0, set()),
@@ -143,15 +143,19 @@ class Commands:
     def __init__(self, printed: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> None:
         self._printed, self._patch = printed, patch
 
-    def __call__(self, *words: str, code: int | None = 0) -> tuple[str, str]:
-        """Run a command that must end with this code, None for any. Returns: standard output and standard error."""
+    def __call__(self, *words: str, code: int = 0) -> tuple[str, str]:
+        """Run a command that must end with this code. Returns: standard output and standard error."""
+        ended, out, err = self.ended(*words)
+        assert ended == code, err
+        return out, err
+
+    def ended(self, *words: str) -> tuple[int, str, str]:
+        """Run a command. Returns: its exit code, standard output and standard error."""
         self._patch.setattr(sys, "argv", ["medallion", *words])
         self._printed.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        out, err = self._printed.readouterr()
-        assert code in (None, int(ended.value.code or 0)), err
-        return out, err
+        return int(ended.value.code or 0), *self._printed.readouterr()
 
     def json(self, *words: str, code: int = 0) -> Any:
         return json.loads(self(*words, "--json", code=code)[0])
