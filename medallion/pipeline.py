@@ -188,6 +188,7 @@ def _write_or_fail(lake: Lake, run: Run, request: Request, selected: tuple[str, 
 
 def _write(lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Report) -> None:
     """Everything that the request asks for and that is not there yet, layer by layer."""
+    lake.journal.contracts_seen(run.id, [(c.dataset, c.version, c.fingerprint) for c in lake.domains.contracts.values()])
     contents = run.base if not run.writes else lake.nessie.contents(lake.nessie.reference(run.branch))
     plan = Plan(lake.settings.s3, lake.domains, contents, selected, request.logical_date)
     arrivals = _discover(lake, run, plan, request, report)
@@ -226,6 +227,7 @@ def _evolve(lake: Lake, run: Run, branch: Branch, dataset: str) -> None:
         told = [f"added columns {', '.join(one.path for one in added)}"] if added else []
         told += [f"widened {', '.join(one.text for one in widened)}"] if widened else []
         run.notes.append(f"{dataset}: {'; '.join(told)}")
+        lake.journal.record("schema.changed", dataset, run_id=run.id, detail={"changed": [one.text for one in changed]})
 
 
 def _discover(lake: Lake, run: Run, plan: Plan, request: Request, report: Report) -> dict[str, list[Arrival]]:

@@ -29,6 +29,7 @@ def sandbox(name: str, *, create: bool = False) -> SparkSession:
     Raises: UsageError for a name that is none or is not there; ServiceUnavailable.
     """
     from medallion import session
+    from medallion.audit.record import recorded
     from medallion.lakehouse import sandbox as branches
     from medallion.lakehouse.nessie import MAIN
     from medallion.lakehouse.store import Store
@@ -36,7 +37,8 @@ def sandbox(name: str, *, create: bool = False) -> SparkSession:
     with _opened() as (settings, nessie):
         main = nessie.reference(MAIN)
         if create and branches.branch(name) not in {known.name for known in nessie.references(branches.PREFIX)}:
-            branches.create(nessie, Store(settings.s3), name, main)
+            with recorded(settings.postgres, "sandbox.created", name):
+                branches.create(nessie, Store(settings.s3), name, main)
         opened = branches.find(nessie, name)
         # a session of its own: two sandboxes in one process do not meet
         spark = session.start(settings).newSession()

@@ -164,6 +164,14 @@ class Source(_Part):
     first_wait_s: float = 0.5
 
 
+class Audit(_Part):
+    """The audit log. `who` is noted beside the user of the operating system: for whom a scheduler works, say. Records older
+    than `keep_days` may be removed (`medallion audit prune`)."""
+
+    who: str | None = None
+    keep_days: int = Field(default=400, ge=1)
+
+
 class Ports(_Part):
     """Ports of the embedded stack; 0 chooses a free one, which is kept from then on."""
 
@@ -195,6 +203,7 @@ class Settings(BaseSettings):
     runs: Runs = Runs()
     backup: Backup = Backup()
     marts: Marts = Marts()
+    audit: Audit = Audit()
     ports: Ports = Ports()
 
     @classmethod

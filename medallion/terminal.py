@@ -66,8 +66,10 @@ def _log_path() -> str:
 
 
 def _log_to_file() -> None:
+    from medallion.lakehouse import actor
     from medallion.settings import load
 
+    actor.introduce(load())
     folder = load().home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from medallion.audit.record import recorded
 from medallion.backup import points
 from medallion.backup.catalog import Catalog
 from medallion.backup.copying import copy, sweep
@@ -75,8 +76,15 @@ def backup(settings: Settings, report: Report = print) -> Done:
         lake's; InputError for a file that a commit needs and that is gone; ServiceUnavailable. The recovery point is then as
         it was.
     """
-    began = time.monotonic()
     second = place(settings)
+    with recorded(settings.postgres, "lake.backed-up", second.name) as found:
+        done = _backup(settings, second, report)
+        found |= {"point": done.point, "commit": done.commit}
+    return done
+
+
+def _backup(settings: Settings, second: Location, report: Report) -> Done:
+    began = time.monotonic()
     work = settings.home / "backup"
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = Store(settings.s3)

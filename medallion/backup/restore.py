@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medallion.audit.chain import RESTORED
 from medallion.backup import catalog, points
 from medallion.backup.copying import Copied, brought, fill, newest_versions
 from medallion.backup.location import Location, place
@@ -129,6 +130,9 @@ def _restore(
     stack.up(new, report, guard=guard, restoring=True)
     new = _own(new, state)
     with Journal(new.postgres) as journal, closing(Nessie(new.nessie)) as nessie:
+        sequence, hash_ = journal.audit_head()  # what was recorded later is not there any more
+        told = {"commit": change.hash, "from": location.name, "newest": sequence, "hash": hash_}
+        journal.record(RESTORED, str(new.home), detail=told)
         ended = _end_runs(nessie, journal, change)
         branches = _remove_branches(nessie)
     work = new.home / "backup"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, Self
@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from medallion import settings as settings_module
 from medallion.errors import ConflictError, ServiceUnavailable, UsageError
-from medallion.lakehouse import journal_sql, steps
+from medallion.lakehouse import actor, audit_sql, journal_sql, steps
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,10 @@ class Journal:
                 autocommit=True,
                 row_factory=dict_row,
             )
-            if not self._all(journal_sql.IS_THERE):
+            by = json.dumps(actor.as_json())
+            if not self._all(journal_sql.IS_THERE, (by,)):
                 self._connection.execute(journal_sql.TABLES)
+                self._all(journal_sql.IS_THERE, (by,))
         except psycopg.Error as error:
             raise self._down(error) from error
 
@@ -244,6 +246,45 @@ class Journal:
         except psycopg.OperationalError as error:
             raise self._down(error) from error
 
+    # ── the audit log ─────────────────────────────────────────────────────────────────────────
+    def record(
+        self, action: str, on: str, outcome: str = "done", *, run_id: str | None = None, detail: dict[str, Any] | None = None
+    ) -> int:
+        """Append a record; what happens to runs, their branches and publications is recorded by itself, in the same
+        transaction. Returns: its sequence."""
+        with steps.step("audit.record"):
+            return append(self._all, action, on, outcome, run_id, detail)
+
+    def contracts_seen(self, run_id: str, contracts: Iterable[tuple[str, str, str]]) -> None:
+        """Record those contracts (dataset, version, fingerprint) that are not as the runs before saw them."""
+        told = [{"dataset": d, "version": v, "fingerprint": f} for d, v, f in contracts]
+        with steps.step("audit.contracts"):
+            self._do(audit_sql.CONTRACTS, {"run_id": run_id, "contracts": Jsonb(told)})
+
+    def audit_head(self) -> tuple[int, str]:
+        """The newest record's sequence and hash; 0 and the hash that the first record follows on, if there is none."""
+        rows = self._all(audit_sql.HEAD)
+        return (rows[0]["sequence"], rows[0]["hash"]) if rows else (0, audit_sql.GENESIS)
+
+    def exported_through(self) -> int:
+        """Up to which record of the audit log all were exported; those from before the first one that is there count."""
+        return int(self._all(audit_sql.EXPORTED_THROUGH)[0]["through"])
+
+    def prune_audit(self, through: int, told: dict[str, Any]) -> None:
+        """Remove the records of the audit log up to one; a record says so, in the same transaction."""
+        with steps.step("audit.prune"):
+            self._do("SELECT ops.audit_prune(%s, %s)", (through, Jsonb(told)))
+
+    @contextmanager
+    def reading(self) -> Iterator[psycopg.Connection[Any]]:
+        """The connection, to read one state of all tables. Raises: ServiceUnavailable."""
+        try:
+            with self._connection.transaction():
+                self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                yield self._connection
+        except psycopg.OperationalError as error:
+            raise self._down(error) from error
+
     # ── plumbing ──────────────────────────────────────────────────────────────────────────────
     def _do(self, sql: str, parameters: Any = None) -> None:
         try:
@@ -268,6 +309,21 @@ class Journal:
             f"PostgreSQL at {address} does not answer: {str(error).strip().splitlines()[0] if str(error) else error!r}",
             hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong",
         )
+
+
+def append(
+    ask: Callable[[str, Any], list[dict[str, Any]]],
+    action: str,
+    on: str,
+    outcome: str,
+    run_id: str | None,
+    detail: dict[str, Any] | None,
+) -> int:
+    """Append a record to the audit log through what asks PostgreSQL. Returns: its sequence."""
+    by = {"who": actor.who(), "place": actor.place()}
+    what = Jsonb({"command": actor.command()} | (detail or {}), dumps=_dumps)
+    told = {"action": action, "object": on, "outcome": outcome, "run_id": run_id, "detail": what}
+    return int(ask(audit_sql.APPEND, by | told)[0]["sequence"])
 
 
 def _dumps(value: Any) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-TABLES = """
+from medallion.lakehouse import audit_sql
+
+TABLES = (
+    """
 BEGIN;
 SELECT pg_advisory_xact_lock(hashtext('medallion.journal.schema'));
 CREATE SCHEMA IF NOT EXISTS ops;
@@ -53,12 +56,16 @@ CREATE OR REPLACE TRIGGER merged AFTER UPDATE OF state ON ops.runs FOR EACH ROW
   WHEN (NEW.state = 'merged' AND OLD.state <> 'merged') EXECUTE FUNCTION ops.keep_writes();
 INSERT INTO ops.writes SELECT w.* FROM ops.runs r, ops.find_writes(r) w WHERE r.state IN ('merged', 'published')
   ON CONFLICT DO NOTHING;
-COMMIT;
 """
+    + audit_sql.TABLE
+    + audit_sql.CHAIN
+    + audit_sql.RUNS
+    + "COMMIT;"
+)
 IS_THERE = """
-SELECT 1 FROM information_schema.columns
+SELECT 1, set_config('medallion.actor', %s, false) FROM information_schema.columns
 WHERE table_schema = 'ops' AND table_name = 'runs' AND column_name = 'reverted_by' AND to_regclass('ops.steps') IS NOT NULL
-  AND to_regclass('ops.writes') IS NOT NULL
+  AND to_regclass('ops.writes') IS NOT NULL AND to_regclass('ops.audit') IS NOT NULL
 """
 MERGED_METRICS = """
 WITH newest AS (

@@ -31,6 +31,9 @@ from medallion.lakehouse.sandbox import refuse_to_merge
 log = logging.getLogger(__name__)
 
 RUN_PROPERTY = "medallion.run"
+AUDIT_SEQUENCE = "medallion.audit-sequence"
+AUDIT_HASH = "medallion.audit-hash"
+"""Which record of the audit log was the newest when the commit was asked for, so that nobody can write that log anew."""
 TRIES = 6
 
 
@@ -80,7 +83,9 @@ def merge(nessie: Nessie, journal: Journal, run: Run, judged: Reference, message
     if all(operation.type == "UNCHANGED" for operation in todo):
         run.save(journal, "unchanged")
         return None
-    body = commit_body(todo, message, properties | {RUN_PROPERTY: run.id})
+    sequence, hash_ = journal.audit_head()
+    anchor = {AUDIT_SEQUENCE: str(sequence), AUDIT_HASH: hash_}
+    body = commit_body(todo, message, properties | anchor | {RUN_PROPERTY: run.id})
     run.state = "merging"
     with journal.step(run.id, "merge.request", operations=len(todo)):
         journal.update(run.id, state="merging", judged_hash=judged.hash, story=run.story() | {"request": body})

@@ -6,6 +6,10 @@ evidence, the journal and the ledgers (`medallion ops rebuild`). `ALERTS` and `A
 
 from __future__ import annotations
 
+from medallion.lakehouse.audit_sql import TABLE as AUDIT
+
+__all__ = ["ALERTS", "AUDIT", "PROJECTION"]
+
 PROJECTION = """
 CREATE TABLE IF NOT EXISTS ops.datasets (
   dataset text PRIMARY KEY,
@@ -231,22 +235,4 @@ CREATE TABLE IF NOT EXISTS ops.silences (
   why text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-"""
-
-AUDIT = """
-CREATE TABLE IF NOT EXISTS ops.audit (
-  sequence bigint PRIMARY KEY,
-  at timestamptz NOT NULL,
-  who text NOT NULL,
-  place text NOT NULL,
-  action text NOT NULL,
-  object text NOT NULL,
-  outcome text NOT NULL,
-  run_id text,
-  detail jsonb NOT NULL,
-  previous text NOT NULL,
-  hash text NOT NULL UNIQUE
-);
-COMMENT ON TABLE ops.audit IS
-  'append-only; sequence has no gaps; hash is the SHA-256 of the record with the hash of the one before; place: host and process';
 """

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from medallion import evidence, recovery
+from medallion.audit import log
 from medallion.backup import points
 from medallion.backup.backup import backup, status
 from medallion.backup.copying import brought, fill
@@ -113,6 +114,21 @@ def test_what_was_under_way_has_ended_and_cannot_merge(lake: History, restored: 
         states = {row["run_id"]: row["state"] for row in journal.runs()}
     assert states.pop(lake.under_way.id) == "failed"
     assert set(states.values()) == {"merged"}
+
+
+def test_the_audit_log_is_that_of_then_and_says_that_it_was_restored(lake: History, restored: tuple[Settings, Restored]) -> None:
+    new, done = restored
+    found = log.verify(new)
+    assert found.problems == ()
+    assert (found.commits, len(found.restores)) == (3, 1)
+    (record,) = log.search(new, action="stack.restored")
+    assert record["detail"]["commit"] == done.commit
+    assert (record["detail"]["newest"], record["detail"]["hash"]) == (record["sequence"] - 1, record["previous"])
+    assert log.verify(lake.settings).last > found.last  # type: ignore[operator]  # neither is empty
+    backups = log.search(lake.settings, action="lake.backed-up")
+    assert {(row["object"], row["outcome"]) for row in backups} == {
+        (place(lake.settings).name, outcome) for outcome in ("begun", "done")
+    }
 
 
 def test_evidence_and_deliveries_are_there(lake: History, restored: tuple[Settings, Restored]) -> None:

@@ -14,10 +14,11 @@ from medallion.errors import UsageError
 from medallion.lakehouse import merge as merge_module
 from medallion.lakehouse.catalog import ensure_tables
 from medallion.lakehouse.journal import Journal
-from medallion.lakehouse.merge import RUN_PROPERTY, operations
+from medallion.lakehouse.merge import AUDIT_HASH, AUDIT_SEQUENCE, RUN_PROPERTY, operations
 from medallion.lakehouse.nessie import MAIN, CommitConflict, CommitRefused, Content, Nessie, Operation
 from medallion.lakehouse.run import fail
 from medallion.pipeline import Lake, merge_run
+from medallion.services import postgres
 from medallion.settings import Settings
 from tests.lake_tables import gold
 from tests.protocol_runs import VALUE, ProtocolRuns
@@ -71,7 +72,11 @@ def test_puts_deletes_and_reads_pass_in_one_commit_with_its_properties(runs: Pro
     (commit,) = runs.commits_of(run)
     assert (commit.hash, commit.parent) == (merged, before.hash)
     assert runs.main().hash == merged
+    anchor = {name: commit.properties.pop(name) for name in (AUDIT_SEQUENCE, AUDIT_HASH)}
     assert commit.properties == {"medallion.kind": "test", "medallion.judged": judged.hash, RUN_PROPERTY: run.id}
+    with postgres.connect(runs.settings.postgres) as connection:
+        named = "SELECT run_id, action FROM ops.audit WHERE sequence = %s AND hash = %s"
+        assert connection.execute(named, tuple(anchor.values())).fetchall() == [(run.id, "branch.created")]
     assert (runs.rows(changed), runs.rows(new), runs.rows(read)) == (value(2), value(3), value(1))
     assert old.dataset not in runs.nessie.tables(runs.main())
     row = runs.journal.run(run.id)
