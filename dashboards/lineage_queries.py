@@ -49,6 +49,18 @@ def between_domains(db: Database) -> pd.DataFrame:
         WHERE l.source_column = '' AND l.target_column = '' AND s.domain <> t.domain GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""")  # fmt: skip
 
 
+def of_domain(db: Database, domain: str) -> list[Edge]:
+    """The edges between the datasets of a domain, as wholes."""
+    rows = db.execute(
+        """
+        SELECT 'dataset', source, '', 'dataset', target, '', string_agg(how, ', ' ORDER BY how) FROM ops.lineage
+        WHERE source_kind = 'dataset' AND target_kind = 'dataset' AND source_column = '' AND target_column = ''
+          AND split_part(source, '.', 2) = %(domain)s AND split_part(target, '.', 2) = %(domain)s GROUP BY 2, 5 ORDER BY 2, 5""",
+        {"domain": domain},
+    ).fetchall()
+    return [Edge(Node(*row[:3]), Node(*row[3:6]), row[6]) for row in rows]
+
+
 def find(db: Database, words: str, limit: int = 30) -> list[Node]:
     """Tables and columns whose name has these words, tables first."""
     rows = db.execute(
