@@ -21,9 +21,7 @@ def acknowledge(connection: Connection[Any], ids: Sequence[int], who: str) -> in
     ).rowcount
 
 
-def silence(
-    connection: Connection[Any], *, rule: str | None, dataset: str | None, until: datetime, who: str, why: str
-) -> int:
+def silence(connection: Connection[Any], *, rule: str | None, dataset: str | None, until: datetime, who: str, why: str) -> int:
     """Keep alerts of a rule, of a dataset, or of both together quiet until then. Returns: the silence's number."""
     row = connection.execute(
         "INSERT INTO ops.silences (rule, dataset, until, who, why) VALUES (%s, %s, %s, %s, %s) RETURNING silence_id",

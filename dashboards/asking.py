@@ -13,7 +13,9 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def asked(db: Connection[Any], question: Callable[Concatenate[Connection[Any], _P], _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+def asked(
+    db: Connection[Any], question: Callable[Concatenate[Connection[Any], _P], _T], *args: _P.args, **kwargs: _P.kwargs
+) -> _T:
     """The answer to a question of `queries` and its like."""
     found: _T = _kept(f"{question.__module__}.{question.__qualname__}", args, kwargs, lambda: question(db, *args, **kwargs))
     return found

@@ -13,9 +13,27 @@ from medallion.errors import ServiceUnavailable
 from medallion.settings import load
 
 Kind = Literal["text", "int", "float", "bool", "time", "date", "json"]
-_TABLES = ("runs", "steps", "datasets", "commits", "volumes", "written", "rule_results", "anomalies", "layer_scores", "deliveries",
-           "schema_versions", "publications", "lineage", "freshness", "projected", "alerts", "alert_messages", "silences",
-           "audit")  # fmt: skip
+_TABLES = (
+    "runs",
+    "steps",
+    "datasets",
+    "commits",
+    "volumes",
+    "written",
+    "rule_results",
+    "anomalies",
+    "layer_scores",
+    "deliveries",
+    "schema_versions",
+    "publications",
+    "lineage",
+    "freshness",
+    "projected",
+    "alerts",
+    "alert_messages",
+    "silences",
+    "audit",
+)
 _PANDAS: Mapping[Kind, str] = {"text": "object", "int": "Int64", "float": "float64", "bool": "boolean", "json": "object"}
 
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
-WIDTH, HEIGHT, GAP_X, GAP_Y, TOP, SIDE = 216, 46, 74, 14, 34, 14
+WIDTH, HEIGHT, GAP_X, GAP_Y, TOP, SIDE = 204, 46, 60, 14, 34, 14
 _EDGE = "#8593a2"
 _SWEEPS = 6
 
@@ -86,13 +86,19 @@ def draw(boxes: Sequence[Box[Key]], edges: Mapping[tuple[Key, Key], bool], title
 
 
 def canvas(
-    boxes: Iterable[Box[Key]], places: Mapping[Key, tuple[float, float]], edges: Mapping[tuple[Key, Key], bool], headers: Mapping[float, str]
+    boxes: Iterable[Box[Key]],
+    places: Mapping[Key, tuple[float, float]],
+    edges: Mapping[tuple[Key, Key], bool],
+    headers: Mapping[float, str],
 ) -> str:
     """Boxes at their places (left, top), with the edges between them, as HTML."""
     width = max(x for x, _ in places.values()) + WIDTH + SIDE
     height = max(y for _, y in places.values()) + HEIGHT + SIDE
     paths = "".join(_path(places[a], places[b], dashed) for (a, b), dashed in edges.items())
-    arrow = f'<marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="{_EDGE}"/></marker>'
+    arrow = (
+        '<marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        f'<path d="M0 0L8 4L0 8z" fill="{_EDGE}"/></marker>'
+    )
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"><defs>{arrow}</defs>'
         f'<g fill="none" stroke="{_EDGE}" stroke-width="1.4" marker-end="url(#a)">{paths}</g></svg>'

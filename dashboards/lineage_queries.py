@@ -42,11 +42,15 @@ def domains(db: Database) -> pd.DataFrame:
 def between_domains(db: Database) -> pd.DataFrame:
     """How many edges lead from a layer of a domain to one of another domain."""
     columns = {"source_domain": "text", "source_layer": "text", "domain": "text", "layer": "text", "edges": "int"}
-    return frame(db, columns, """
+    return frame(
+        db,
+        columns,
+        """
         SELECT s.domain, s.layer, t.domain, t.layer, count(*) FROM ops.lineage l
         JOIN ops.datasets s ON l.source_kind = 'dataset' AND s.dataset = l.source
         JOIN ops.datasets t ON l.target_kind = 'dataset' AND t.dataset = l.target
-        WHERE l.source_column = '' AND l.target_column = '' AND s.domain <> t.domain GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""")  # fmt: skip
+        WHERE l.source_column = '' AND l.target_column = '' AND s.domain <> t.domain GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""",
+    )
 
 
 def of_domain(db: Database, domain: str) -> list[Edge]:
@@ -92,17 +96,18 @@ def known(db: Database, name: str) -> Node | None:
 
 def columns_of(db: Database, node: Node) -> list[str]:
     """The columns of a table: of its newest schema, else those that lineage knows."""
-    rows = db.execute(
-        "SELECT c->>'name' FROM (SELECT columns FROM ops.schema_versions WHERE dataset = %s ORDER BY version DESC LIMIT 1) v, "
-        "jsonb_array_elements(CASE jsonb_typeof(columns) WHEN 'array' THEN columns ELSE '[]' END) WITH ORDINALITY AS one(c, n) "
-        "WHERE jsonb_typeof(c) = 'object' ORDER BY n",
-        (node.name,),
-    ).fetchall() or db.execute(
-        "SELECT DISTINCT col FROM (SELECT target_column AS col FROM ops.lineage WHERE target_kind = %(kind)s AND target = %(name)s "
-        "UNION ALL SELECT source_column FROM ops.lineage WHERE source_kind = %(kind)s AND source = %(name)s) every "
-        "WHERE col <> '' ORDER BY col",
-        {"kind": node.kind, "name": node.name},
-    ).fetchall()
+    of_schema = """
+        SELECT c->>'name' FROM (
+          SELECT columns FROM ops.schema_versions WHERE dataset = %(name)s AND jsonb_typeof(columns) = 'array'
+          ORDER BY version DESC LIMIT 1) newest, jsonb_array_elements(columns) WITH ORDINALITY AS one(c, n)
+        WHERE jsonb_typeof(c) = 'object' ORDER BY n"""
+    of_lineage = """
+        SELECT DISTINCT col FROM (
+          SELECT target_column AS col FROM ops.lineage WHERE target_kind = %(kind)s AND target = %(name)s
+          UNION ALL SELECT source_column FROM ops.lineage WHERE source_kind = %(kind)s AND source = %(name)s) every
+        WHERE col <> '' ORDER BY col"""
+    of = {"kind": node.kind, "name": node.name}
+    rows = db.execute(of_schema, of).fetchall() or db.execute(of_lineage, of).fetchall()
     return [row[0] for row in rows if row[0]]
 
 

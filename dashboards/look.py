@@ -19,7 +19,7 @@ OF_STATE: dict[str, Level] = {
     "published": "good", "merged": "good", "unchanged": "good", "failed": "bad", "conflicted": "warn", "reverted": "quiet",
 }  # fmt: skip
 OF_SEVERITY: dict[str, Level] = {"critical": "bad", "error": "bad", "warning": "warn"}
-BLANK = "–"
+BLANK = "–"  # noqa: RUF001  # a dash, where there is no value
 
 
 def style() -> None:
@@ -152,7 +152,9 @@ def verdict(level: Level, title: str, below: str) -> None:
 
 def matters(rows: Iterable[tuple[str, str, str]]) -> None:
     """What matters, one below the other: chip, what, where to go; all of it HTML."""
-    html('<ul class="m-list">' + "".join(f"<li><span>{a}</span><div>{b}</div><span>{c}</span></li>" for a, b, c in rows) + "</ul>")
+    html(
+        '<ul class="m-list">' + "".join(f"<li><span>{a}</span><div>{b}</div><span>{c}</span></li>" for a, b, c in rows) + "</ul>"
+    )
 
 
 def tiles(rows: Sequence[tuple[str, str, str, str | None]]) -> None:
@@ -168,9 +170,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table; cells are HTML. A header that begins with `#` is of numbers, with `*` of words that may wrap."""
     kinds = [{"#": "n", "*": "wrap"}.get(name[:1], "w") for name in header]
     names = [name.lstrip("#*") for name in header]
-    top = "".join(f'<th class="{"n" if kind == "n" else ""}" scope="col">{escape(name)}</th>' for name, kind in zip(names, kinds, strict=True))
+    top = "".join(
+        f'<th class="{"n" if kind == "n" else ""}" scope="col">{escape(name)}</th>'
+        for name, kind in zip(names, kinds, strict=True)
+    )
     body = "".join(
-        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in zip(row, kinds, strict=True)) + "</tr>" for row in rows
+        "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
+        for row in rows
     )
     html(f'<div class="m-scroll"><table class="m-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>')
 
@@ -213,5 +219,9 @@ def is_down(message: str, hint: str | None) -> None:
     """PostgreSQL does not answer."""
     verdict("bad", "The database does not answer", escape(message))
     section("What to do")
-    nothing(escape(hint or "see `medallion doctor`").replace("`medallion up`", code("medallion up")).replace(
-        "`medallion doctor`", code("medallion doctor")) + "<br>Runs are not harmed by it; this page shows them when it is back.")  # fmt: skip
+    nothing(
+        escape(hint or "see `medallion doctor`")
+        .replace("`medallion up`", code("medallion up"))
+        .replace("`medallion doctor`", code("medallion doctor"))
+        + "<br>Runs are not harmed by it; this page shows them when it is back."
+    )

@@ -19,7 +19,6 @@ _NEWEST = """
 _LAYER = "CASE WHEN right(dataset, 12) = '__quarantine' THEN 'quarantine' ELSE split_part(dataset, '.', 1) END"
 
 
-
 def runs_since(db: Database, hours: int, limit: int = 600) -> pd.DataFrame:
     """The runs of the last hours; those still open end now."""
     columns = {"run_id": "text", "kind": "text", "logical_date": "date", "state": "text", "opened_at": "time", "ended_at": "time",

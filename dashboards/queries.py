@@ -84,11 +84,15 @@ def promised(db: Database) -> int:
 def unpublished(db: Database) -> pd.DataFrame:
     """Per warehouse: the newest publication, and how many commits of main came after the one that it shows."""
     columns = {"target": "text", "sequence": "int", "published_at": "time", "main_hash": "text", "behind": "int"}
-    return frame(db, columns, """
+    return frame(
+        db,
+        columns,
+        """
         SELECT target, sequence, published_at, main_hash, (
           SELECT count(*) FROM ops.commits later WHERE later.n > (SELECT n FROM ops.commits c WHERE c.main_hash = p.main_hash)
             AND EXISTS (SELECT 1 FROM ops.volumes v WHERE v.main_hash = later.main_hash AND v.dataset LIKE 'gold.%%'))
-        FROM (SELECT DISTINCT ON (target) * FROM ops.publications ORDER BY target, sequence DESC) p ORDER BY target""")  # fmt: skip
+        FROM (SELECT DISTINCT ON (target) * FROM ops.publications ORDER BY target, sequence DESC) p ORDER BY target""",
+    )
 
 
 def recent_runs(db: Database, limit: int = 12, like: str = "") -> pd.DataFrame:
@@ -127,13 +131,18 @@ def anomalies(db: Database, days: int, dataset: str | None = None, limit: int = 
     """What was unusual, newest first."""
     columns = {"date": "date", "dataset": "text", "metric": "text", "column": "text", "value": "float", "expected": "float",
                "low": "float", "high": "float", "description": "text", "run_id": "text", "score": "float"}  # fmt: skip
-    return frame(db, columns, """
-        SELECT a.logical_date, a.dataset, a.metric, a."column", a.value, a.expected, a.low, a.high, a.description, a.run_id, w.score
+    return frame(
+        db,
+        columns,
+        """
+        SELECT a.logical_date, a.dataset, a.metric, a."column", a.value, a.expected, a.low, a.high, a.description, a.run_id,
+          w.score
         FROM ops.anomalies a LEFT JOIN ops.written w USING (run_id, n)
         WHERE (%(dataset)s::text IS NULL OR a.dataset = %(dataset)s)
           AND (a.logical_date IS NULL OR a.logical_date > (SELECT max(logical_date) FROM ops.written) - %(days)s::int)
         ORDER BY a.logical_date DESC NULLS LAST, a.dataset LIMIT %(limit)s""",
-        {"dataset": dataset, "days": days, "limit": limit})  # fmt: skip
+        {"dataset": dataset, "days": days, "limit": limit},
+    )
 
 
 def datasets_now(db: Database) -> pd.DataFrame:

@@ -37,8 +37,12 @@ def run(db: Database, run_id: str) -> Told | None:
 
 def retries(db: Database, run_id: str) -> pd.DataFrame:
     """The runs that ran this one again."""
-    return frame(db, {"run_id": "text", "state": "text", "opened_at": "time"},
-                 "SELECT run_id, state, opened_at FROM ops.runs WHERE retry_of = %(run)s ORDER BY opened_at", {"run": run_id})  # fmt: skip
+    return frame(
+        db,
+        {"run_id": "text", "state": "text", "opened_at": "time"},
+        "SELECT run_id, state, opened_at FROM ops.runs WHERE retry_of = %(run)s ORDER BY opened_at",
+        {"run": run_id},
+    )
 
 
 def steps(db: Database, run_id: str) -> pd.DataFrame:
@@ -61,7 +65,15 @@ def rules(db: Database, run_id: str) -> pd.DataFrame:
 
 def differences(db: Database, merged_hash: str) -> pd.DataFrame:
     """What a commit of main changed: rows before and after, added and deleted, of each table."""
-    columns = {"dataset": "text", "before": "int", "after": "int", "added": "int", "deleted": "int", "bytes": "int", "files": "int"}
+    columns = {
+        "dataset": "text",
+        "before": "int",
+        "after": "int",
+        "added": "int",
+        "deleted": "int",
+        "bytes": "int",
+        "files": "int",
+    }
     return frame(db, columns, """
         SELECT v.dataset, coalesce(old.rows, 0), v.rows, v.added_rows, v.deleted_rows, v.bytes, v.files
         FROM ops.volumes v JOIN ops.commits c USING (main_hash) LEFT JOIN LATERAL (
@@ -125,7 +137,9 @@ def over(db: Database, limit: int = 20) -> pd.DataFrame:
 def silences(db: Database) -> pd.DataFrame:
     """Silences that last."""
     columns = {"silence_id": "int", "rule": "text", "dataset": "text", "until": "time", "who": "text", "why": "text"}
-    return frame(db, columns, "SELECT silence_id, rule, dataset, until, who, why FROM ops.silences WHERE until > now() ORDER BY until")
+    return frame(
+        db, columns, "SELECT silence_id, rule, dataset, until, who, why FROM ops.silences WHERE until > now() ORDER BY until"
+    )
 
 
 def unsent(db: Database) -> pd.DataFrame:

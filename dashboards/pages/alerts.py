@@ -71,7 +71,6 @@ def _me() -> str:
 def _one(alert: pd.Series, who: str) -> None:
     number = int(alert["alert_id"])
     with st.container(border=True, key=f"alert-{number}"):
-        look.html(f"{look.chip(look.OF_SEVERITY[alert['severity']], alert['severity'])} <b>{escape(alert['summary'])}</b>")
         parts = [escape(alert["rule"]), f"opened {look.when(alert['opened_at'])} UTC, {look.ago(alert['opened_at'])}"]
         if not look.is_missing(alert["dataset"]):
             parts.append(f"{look.dataset_link(alert['dataset'])} ({look.link('lineage', 'lineage', dataset=alert['dataset'])})")
@@ -79,10 +78,15 @@ def _one(alert: pd.Series, who: str) -> None:
             parts.append(f"run {look.run_link(alert['run_id'])}")
         if not look.is_missing(alert["acknowledged_at"]) or not look.is_missing(alert["silence_id"]):
             parts.append(quality.how_it_is(alert))
-        look.html(f'<span class="m-quiet">{" · ".join(parts)}</span>')
-        look.html(f"Look further: {look.code(alert['command'])}")
+        look.html(
+            f'<div class="m-alert">{look.chip(look.OF_SEVERITY[alert["severity"]], alert["severity"])} '
+            f"<b>{escape(alert['summary'])}</b>"
+            f'<p class="m-quiet">{" · ".join(parts)}</p><p>Look further: {look.code(alert["command"])}</p></div>'
+        )
         with st.container(horizontal=True):
-            if look.is_missing(alert["acknowledged_at"]) and st.button("Acknowledge", key=f"acknowledge-{number}", icon=":material/done:"):
+            if look.is_missing(alert["acknowledged_at"]) and st.button(
+                "Acknowledge", key=f"acknowledge-{number}", icon=":material/done:"
+            ):
                 _do(who, lambda c: f"{actions.acknowledge(c, [number], who)} alert acknowledged by {who}")
             with st.popover("Silence", icon=":material/notifications_off:"):
                 _silence_form(f"{number}", who, alert["rule"], alert["dataset"])
@@ -127,12 +131,20 @@ def _silences(db: Connection[Any], who: str, found: pd.DataFrame) -> None:
     if lasting.empty:
         look.nothing("Nothing is silenced.")
         return
-    look.table(("Rule", "Dataset", "Until (UTC)", "Who", "*Why", "#Open alerts"), [
-        (look.text(s.rule) if not look.is_missing(s.rule) else "every rule",
-         look.dataset_link(s.dataset) if not look.is_missing(s.dataset) else "every dataset",
-         f"{look.when(s.until)}, {look.ago(s.until)}", escape(s.who), escape(s.why), look.count((found["silence_id"] == s.silence_id).sum()))
-        for s in lasting.itertuples()
-    ])  # fmt: skip
+    look.table(
+        ("Rule", "Dataset", "Until (UTC)", "Who", "*Why", "#Open alerts"),
+        [
+            (
+                look.text(s.rule) if not look.is_missing(s.rule) else "every rule",
+                look.dataset_link(s.dataset) if not look.is_missing(s.dataset) else "every dataset",
+                f"{look.when(s.until)}, {look.ago(s.until)}",
+                escape(s.who),
+                escape(s.why),
+                look.count((found["silence_id"] == s.silence_id).sum()),
+            )
+            for s in lasting.itertuples()
+        ],
+    )
 
 
 def _do(who: str, action: Callable[[Connection[Any]], str]) -> None:

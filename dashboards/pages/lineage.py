@@ -41,7 +41,9 @@ def show(db: Connection[Any]) -> None:
 
 
 def _search(db: Connection[Any]) -> None:
-    words = st.text_input("Search", placeholder="Search a table, a column or a landing path", label_visibility="collapsed", key="words")
+    words = st.text_input(
+        "Search", placeholder="Search a table, a column or a landing path", label_visibility="collapsed", key="words"
+    )
     if not words.strip():
         return
     found = asked(db, lineage_queries.find, words)
@@ -59,8 +61,10 @@ def _domains(db: Connection[Any], known: pd.DataFrame) -> None:
     look.head("Lineage", "Domains by layer. Choose one to see its datasets, then a dataset to walk from it up and down.")
     _search(db)
     if known.empty:
-        look.nothing(f"Nothing is known of any dataset yet. It comes with the end of the next run; {look.code('medallion ops rebuild')} "
-                     "fills it from the runs that there were.")  # fmt: skip
+        look.nothing(
+            f"Nothing is known of any dataset yet. It comes with the end of the next run; {look.code('medallion ops rebuild')} "
+            "fills it from the runs that there were."
+        )
         return
     boxes, places = [], {}
     for row, (domain, mine) in enumerate(known.groupby("domain")):
@@ -70,15 +74,31 @@ def _domains(db: Connection[Any], known: pd.DataFrame) -> None:
                 continue
             key = (str(domain), layer)
             level, below = _summed_up(here)
-            boxes.append(Box(key, rank, str(domain), below, level, look.address("lineage", domain=domain, layer=layer), f"{domain}, {layer}"))
-            places[key] = (layered.SIDE + rank * (layered.WIDTH + layered.GAP_X), layered.TOP + row * (layered.HEIGHT + layered.GAP_Y))
+            boxes.append(
+                Box(
+                    key,
+                    rank,
+                    str(domain),
+                    below,
+                    level,
+                    look.address("lineage", domain=domain, layer=layer),
+                    f"{domain}, {layer}",
+                )
+            )
+            places[key] = (
+                layered.SIDE + rank * (layered.WIDTH + layered.GAP_X),
+                layered.TOP + row * (layered.HEIGHT + layered.GAP_Y),
+            )
     edges = {((str(d), a), (str(d), b)): False for d in known["domain"].unique() for a, b in (LAYERS[:2], LAYERS[1:])}
     across = asked(db, lineage_queries.between_domains)
     edges |= {((e.source_domain, e.source_layer), (e.domain, e.layer)): True for e in across.itertuples()}
     edges = {(a, b): dashed for (a, b), dashed in edges.items() if a in places and b in places}
     headers = {layered.SIDE + n * (layered.WIDTH + layered.GAP_X): _TITLES[n + 1] for n in range(3)}
     look.html(layered.canvas(boxes, places, edges, headers))
-    look.html('<p class="m-quiet">Dashed: what one domain reads of another. ✔ well · ▲ something to keep an eye on · ✖ something is wrong</p>')
+    look.html(
+        '<p class="m-quiet">Dashed: what one domain reads of another. ✔ well · ▲ something to keep an eye on · '
+        "✖ something is wrong</p>"
+    )
 
 
 def _summed_up(datasets: pd.DataFrame) -> tuple[str, str]:
@@ -115,7 +135,7 @@ def _domain(db: Connection[Any], known: pd.DataFrame, domain: str, layer: str | 
     shown = mine[mine["layer"] == layer] if layer else mine
     others = " · ".join(look.link("lineage", each, domain=domain, layer=each) for each in LAYERS if each != layer)
     look.section(f"{layer.capitalize() if layer else 'All'} datasets", others)
-    quality.datasets(shown, len(shown))
+    quality.datasets(shown, len(shown), "lineage")
 
 
 # ── one dataset or column ─────────────────────────────────────────────────────────────────────────
@@ -134,21 +154,36 @@ def _around(db: Connection[Any], known: pd.DataFrame, node: Node) -> None:
     mine = known[known["dataset"] == node.name] if node.kind == "dataset" else known.head(0)
     if len(mine):
         one = mine.iloc[0]
-        look.facts([
-            ("State", quality.state_of(one)), ("Score", look.score(one["score"])), ("Newest date", look.day(one["date"])),
-            ("Last run", look.run_link(one["run_id"])), ("Next is due", look.ago(one["due_at"])), ("Owner", look.text(one["owner"])),
-        ])  # fmt: skip
+        look.facts(
+            [
+                ("State", quality.state_of(one)),
+                ("Score", look.score(one["score"])),
+                ("Newest date", look.day(one["date"])),
+                ("Last run", look.run_link(one["run_id"])),
+                ("Next is due", look.ago(one["due_at"])),
+                ("Owner", look.text(one["owner"])),
+            ]
+        )
     with st.container(horizontal=True):
         up = st.segmented_control("Steps up", list(_STEPS), default="2", key="up", required=True)
         down = st.segmented_control("Steps down", list(_STEPS), default="2", key="down", required=True)
     places, edges = asked(db, lineage_queries.around, node, _STEPS[up or "2"], _STEPS[down or "2"])
     if len(places) == 1:
-        look.nothing("Nothing that it comes from, and nothing that is made of it, is known." + (
-            f" {look.code(f'medallion lineage {node.name} --column {node.column}')} reads the transforms." if node.column else ""))  # fmt: skip
+        look.nothing(
+            "Nothing that it comes from, and nothing that is made of it, is known."
+            + (
+                f" {look.code(f'medallion lineage {node.name} --column {node.column}')} reads the transforms."
+                if node.column
+                else ""
+            )
+        )
     else:
         above, below = sum(n < 0 for n in places.values()), sum(n > 0 for n in places.values())
         what = "columns and files" if node.column else "tables and files"
-        look.html(f'<p class="m-quiet">{above} {what} up, {below} down within these steps. Dashed: it only decides which rows there are.</p>')
+        look.html(
+            f'<p class="m-quiet">{above} {what} up, {below} down within these steps. '
+            "Dashed: it only decides which rows there are.</p>"
+        )
         _draw(_fitting(places), edges, known, node)
     _columns(db, node)
     if node.kind == "dataset" and node.name.startswith("bronze."):
@@ -157,10 +192,13 @@ def _around(db: Connection[Any], known: pd.DataFrame, node: Node) -> None:
         if files.empty:
             look.nothing("No delivery of it was ingested yet.")
         else:
-            look.table(("Date", "#Rows", "*File", "SHA-256", "Run"), [
-                (look.day(f.logical_date), look.count(f.rows), escape(f.uri), look.code(f.sha256), look.run_link(f.run_id))
-                for f in files.itertuples()
-            ])  # fmt: skip
+            look.table(
+                ("Date", "#Rows", "*File", "SHA-256", "Run"),
+                [
+                    (look.day(f.logical_date), look.count(f.rows), escape(f.uri), look.code(f.sha256), look.run_link(f.run_id))
+                    for f in files.itertuples()
+                ],
+            )
     command = f"medallion lineage {node.name}" + (f" --column {node.column}" if node.column else "")
     if node.kind == "dataset":
         look.html(f'<p class="m-quiet">Down to the landing files of one run, with hashes: {look.code(command + " --at RUN")}</p>')
@@ -172,7 +210,8 @@ def _columns(db: Connection[Any], node: Node) -> None:
         return
     look.section("Columns", "Choose one to follow it")
     links = "".join(
-        f'<a class="{"chosen" if column == node.column else ""}" href="{_address(node._replace(column=column))}">{escape(column)}</a>'
+        f'<a class="{"chosen" if column == node.column else ""}" '
+        f'href="{_address(node._replace(column=column))}">{escape(column)}</a>'
         for column in columns
     )
     look.html(f'<div class="m-columns">{links}</div>')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 from psycopg import Connection
 
@@ -30,10 +31,19 @@ def show(db: Connection[Any]) -> None:
         if bad.empty:
             look.nothing("None of them failed.", well=True)
         else:
-            look.table(("State", "Run", "Opened", "#Took", "*Domains"), [
-                (look.state_chip(r.state), look.run_link(r.run_id), look.when(r.opened_at), look.lasting(r.seconds), look.text(r.domains))
-                for r in bad.head(SHOWN).itertuples()
-            ])  # fmt: skip
+            look.table(
+                ("State", "Run", "Opened", "#Took", "*Domains"),
+                [
+                    (
+                        look.state_chip(r.state),
+                        look.run_link(r.run_id),
+                        look.when(r.opened_at),
+                        look.lasting(r.seconds),
+                        look.text(r.domains),
+                    )
+                    for r in bad.head(SHOWN).itertuples()
+                ],
+            )
     _late(db)
     left, right = st.columns(2, gap="large")
     with left:
@@ -64,21 +74,34 @@ def _late(db: Connection[Any]) -> None:
     found = asked(db, queries.late, 12)
     late = found[found["hours_late"] > 0]
     promised = asked(db, queries.promised)
-    look.section("Freshness", f"{promised:,} datasets have an SLA; {len(late):,} are late, {len(found) - len(late):,} are due within 12 hours")
+    look.section(
+        "Freshness",
+        f"{promised:,} datasets have an SLA; {len(late):,} are late, {len(found) - len(late):,} are due within 12 hours",
+    )
     if not promised:
         look.nothing(f"No contract says when its dates are due ({look.code('slaProperties')}).")
     elif late.empty:
         look.nothing("Nothing is late.", well=True)
     if found.empty:
         return
-    look.table(("State", "Dataset", "Waits for", "Was due", "#Late by", "Newest date", "Merged"), [
-        (look.chip("bad", "late") if f.hours_late > 0 else look.chip("quiet", "due"), look.dataset_link(f.dataset), look.day(f.next_date),
-         look.when(f.due_at), look.lasting(f.hours_late * 3600) if f.hours_late > 0 else look.ago(f.due_at), look.day(f.newest_date),
-         look.when(f.merged_at))
-        for f in found.head(SHOWN).itertuples()
-    ])  # fmt: skip
-    if len(found) > SHOWN:
-        look.html(f'<p class="m-quiet">and {len(found) - SHOWN:,} more</p>')
+    shown = pd.concat([late.head(SHOWN), found[found["hours_late"] <= 0].head(5)])
+    look.table(
+        ("State", "Dataset", "Waits for", "Was due", "#Late by", "Newest date", "Merged"),
+        [
+            (
+                look.chip("bad", "late") if f.hours_late > 0 else look.chip("quiet", "due"),
+                look.dataset_link(f.dataset),
+                look.day(f.next_date),
+                look.when(f.due_at),
+                look.lasting(f.hours_late * 3600) if f.hours_late > 0 else look.ago(f.due_at),
+                look.day(f.newest_date),
+                look.when(f.merged_at),
+            )
+            for f in shown.itertuples()
+        ],
+    )
+    if len(found) > len(shown):
+        look.html(f'<p class="m-quiet">and {len(found) - len(shown):,} more</p>')
 
 
 def _outcomes(db: Connection[Any], days: int) -> None:
@@ -100,12 +123,35 @@ def _publications(db: Connection[Any]) -> None:
     for one in asked(db, queries.unpublished).itertuples():
         if one.behind:
             look.html(f"{look.chip('warn', 'behind')} {escape(one.target)} lacks {one.behind} commits of main that changed gold")
-    look.table(("Warehouse", "#No.", "Published", "#Runs", "#Tables changed", "#Of tables", "#Rows in all", "#Staged", "#Re-encoded", "Newest run"), [
-        (escape(p.target), look.count(p.sequence), look.when(p.published_at), look.count(len(p.runs)), look.count(p.changed),
-         look.count(p.tables), look.count(p.rows), look.size(p.staged_bytes), look.size(p.reencoded_bytes),
-         look.run_link(p.runs[-1] if p.runs else None))
-        for p in found.itertuples()
-    ])  # fmt: skip
+    look.table(
+        (
+            "Warehouse",
+            "#No.",
+            "Published",
+            "#Runs",
+            "#Tables changed",
+            "#Of tables",
+            "#Rows in all",
+            "#Staged",
+            "#Re-encoded",
+            "Newest run",
+        ),
+        [
+            (
+                escape(p.target),
+                look.count(p.sequence),
+                look.when(p.published_at),
+                look.count(len(p.runs)),
+                look.count(p.changed),
+                look.count(p.tables),
+                look.count(p.rows),
+                look.size(p.staged_bytes),
+                look.size(p.reencoded_bytes),
+                look.run_link(p.runs[-1] if p.runs else None),
+            )
+            for p in found.itertuples()
+        ],
+    )
 
 
 def _storage(db: Connection[Any]) -> None:
@@ -114,14 +160,30 @@ def _storage(db: Connection[Any]) -> None:
     if layers.empty:
         look.nothing("Nothing is on main yet.")
         return
-    look.tiles([
-        (one.layer.capitalize(), look.size(one.bytes), f"{look.count(one.rows)} rows, {look.count(one.files)} files, {one.tables} tables", None)
-        for one in layers.itertuples()
-    ])  # fmt: skip
+    look.tiles(
+        [
+            (
+                one.layer.capitalize(),
+                look.size(one.bytes),
+                f"{look.count(one.rows)} rows, {look.count(one.files)} files, {one.tables} tables",
+                None,
+            )
+            for one in layers.itertuples()
+        ]
+    )
     look.section("Largest tables")
-    look.table(("Table", "#Size", "#Rows", "#Files", "#Mean file", "Last changed"), [
-        (look.dataset_link(s.dataset.removesuffix("__quarantine")) + (" (quarantine)" if s.dataset.endswith("__quarantine") else ""),
-         look.size(s.bytes), look.count(s.rows), look.count(s.files), look.size(s.bytes / s.files if s.files else None),
-         look.when(s.committed_at))
-        for s in asked(db, operations_queries.storage).itertuples()
-    ])  # fmt: skip
+    look.table(
+        ("Table", "#Size", "#Rows", "#Files", "#Mean file", "Last changed"),
+        [
+            (
+                look.dataset_link(s.dataset.removesuffix("__quarantine"))
+                + (" (quarantine)" if s.dataset.endswith("__quarantine") else ""),
+                look.size(s.bytes),
+                look.count(s.rows),
+                look.count(s.files),
+                look.size(s.bytes / s.files if s.files else None),
+                look.when(s.committed_at),
+            )
+            for s in asked(db, operations_queries.storage).itertuples()
+        ],
+    )

@@ -20,8 +20,10 @@ def show(db: Connection[Any]) -> None:
     known = asked(db, queries.datasets_now)
     if known.empty:
         look.head("Quality")
-        look.nothing(f"Nothing is known of any dataset yet. It comes with the end of the next run; {look.code('medallion ops rebuild')} "
-                     "fills it from the runs that there were.")  # fmt: skip
+        look.nothing(
+            f"Nothing is known of any dataset yet. It comes with the end of the next run; {look.code('medallion ops rebuild')} "
+            "fills it from the runs that there were."
+        )
         return
     chosen = st.query_params.get("dataset")
     if chosen is None:
@@ -34,7 +36,9 @@ def show(db: Connection[Any]) -> None:
 
 
 def _range() -> int:
-    chosen = st.segmented_control("Range", list(_RANGES), default="90 days", label_visibility="collapsed", key="range", required=True)
+    chosen = st.segmented_control(
+        "Range", list(_RANGES), default="90 days", label_visibility="collapsed", key="range", required=True
+    )
     return _RANGES[chosen or "90 days"]
 
 
@@ -76,12 +80,19 @@ def _one(db: Connection[Any], dataset: pd.Series) -> None:
     told = f"{change:+.1f} on its 30 days before" if not look.is_missing(change) else "no past yet"
     late = f'<span class="m-bad">late, due {look.ago(dataset["due_at"])}</span>' if dataset["is_late"] else (
         f"next is due {look.ago(dataset['due_at'])}" if not look.is_missing(dataset["due_at"]) else "no SLA")  # fmt: skip
-    look.tiles([
-        ("State", state, f"{look.count(dataset['alerts'])} open alerts", look.address("alerts", dataset=name)),
-        ("Score", look.score(dataset["score"]), told, None),
-        ("Newest date", look.day(dataset["date"]), late, look.address("run", run=dataset["run_id"]) if dataset["run_id"] else None),
-        ("Rows of it", look.count(dataset["rows_in"]), f"{look.count(dataset['quarantined'])} quarantined", None),
-    ])  # fmt: skip
+    look.tiles(
+        [
+            ("State", state, f"{look.count(dataset['alerts'])} open alerts", look.address("alerts", dataset=name)),
+            ("Score", look.score(dataset["score"]), told, None),
+            (
+                "Newest date",
+                look.day(dataset["date"]),
+                late,
+                look.address("run", run=dataset["run_id"]) if dataset["run_id"] else None,
+            ),
+            ("Rows of it", look.count(dataset["rows_in"]), f"{look.count(dataset['quarantined'])} quarantined", None),
+        ]
+    )
     days = _range()
     scores, unusual = asked(db, queries.scores_of_dataset, name, days), asked(db, queries.anomalies, days, name)
     look.section("Score", "▲ unusual · ✖ refused, not on main")
@@ -103,10 +114,18 @@ def _one(db: Connection[Any], dataset: pd.Series) -> None:
         samples = asked(db, queries.samples, name, aside["run_id"].drop_duplicates().head(10).tolist())
         if len(samples):
             look.section("Sample rows that broke rules", "Without personal columns")
-            look.table(("Date", "Rule", "*Row", "Run"), [
-                (look.text(s.date), f"{look.chip(look.OF_SEVERITY[s.severity], s.rule)}", look.sample(s.sample), look.run_link(s.run_id))
-                for s in samples.itertuples()
-            ])  # fmt: skip
+            look.table(
+                ("Date", "Rule", "*Row", "Run"),
+                [
+                    (
+                        look.text(s.date),
+                        f"{look.chip(look.OF_SEVERITY[s.severity], s.rule)}",
+                        look.sample(s.sample),
+                        look.run_link(s.run_id),
+                    )
+                    for s in samples.itertuples()
+                ],
+            )
     alerts = asked(db, run_queries.alerts_of, dataset=name)
     if len(alerts):
         look.section("Alerts")
@@ -135,8 +154,8 @@ def state_of(dataset: pd.Series) -> str:
     return look.chip("good", "well")
 
 
-def datasets(found: pd.DataFrame, of: int) -> None:
-    """A table of datasets as they are now."""
+def datasets(found: pd.DataFrame, of: int, page: str = "quality") -> None:
+    """A table of datasets as they are now, with links to a page of ours."""
     if found.empty:
         look.nothing("No dataset fits.")
         return
@@ -147,8 +166,18 @@ def datasets(found: pd.DataFrame, of: int) -> None:
             else look.link("alerts", "alerts", dataset=d["dataset"]) if d["alerts"]
             else look.link("operations", "SLA") if d["is_late"] else ""
         )  # fmt: skip
-        rows.append((f"{state_of(d)} {cause}", look.dataset_link(d["dataset"]), look.score(d["score"]), look.score(d["usual"]), look.day(d["date"]),
-                     look.count(d["rows_in"]), look.share(d["quarantined"], d["rows_in"]), look.text(d["owner"])))  # fmt: skip
+        rows.append(
+            (
+                f"{state_of(d)} {cause}",
+                look.dataset_link(d["dataset"], page),
+                look.score(d["score"]),
+                look.score(d["usual"]),
+                look.day(d["date"]),
+                look.count(d["rows_in"]),
+                look.share(d["quarantined"], d["rows_in"]),
+                look.text(d["owner"]),
+            )
+        )
     look.table(("State", "Dataset", "#Score", "#Usual", "Newest date", "#Rows", "#Quarantined", "Owner"), rows)
     if len(found) < of:
         look.html(f'<p class="m-quiet">{len(found)} of {of:,}; search for others.</p>')
@@ -156,11 +185,25 @@ def datasets(found: pd.DataFrame, of: int) -> None:
 
 def alerts_table(found: pd.DataFrame) -> None:
     """A table of alerts, open or over."""
-    look.table(("Severity", "*What", "Rule", "Opened (UTC)", "How it is", ""), [
-        (look.chip(look.OF_SEVERITY[a.severity], a.severity), escape(a.summary), escape(a.rule), look.when(a.opened_at), how_it_is(a),
-         look.link("alerts", "open", alert=a.alert_id) if look.is_missing(a.resolved_at) else look.run_link(a.run_id))
-        for a in found.itertuples()
-    ])  # fmt: skip
+    look.table(
+        ("Severity", "*What", "Dataset", "Rule", "Opened (UTC)", "How it is", ""),
+        [
+            (
+                look.chip(look.OF_SEVERITY[a.severity], a.severity),
+                escape(a.summary),
+                look.dataset_link(a.dataset),
+                escape(a.rule),
+                look.when(a.opened_at),
+                how_it_is(a),
+                look.link("alerts", "open", alert=a.alert_id)
+                if look.is_missing(a.resolved_at)
+                else ""
+                if look.is_missing(a.run_id)
+                else look.link("run", "its run", run=a.run_id),
+            )
+            for a in found.itertuples()
+        ],
+    )
 
 
 def how_it_is(alert: Any) -> str:
@@ -178,12 +221,21 @@ def _rules(found: pd.DataFrame, *, with_dataset: bool) -> None:
     if found.empty:
         look.nothing("No rule caught anything.", well=True)
         return
-    look.table((*(["Dataset"] if with_dataset else []), "Rule", "*It says", "#Caught", "#Of rows", "#Refused", "Last caught"), [
-        (*([look.dataset_link(r.dataset)] if with_dataset else []), f"{escape(r.rule)} {look.chip(look.OF_SEVERITY[r.severity], r.severity)}",
-         escape(r.description), look.count(r.bad), look.share(r.bad, r.judged), look.count(r.refused),
-         f"{look.day(r.last_caught)} {look.link('run', 'run', run=r.last_run) if r.last_run else ''}")
-        for r in found.itertuples()
-    ])  # fmt: skip
+    look.table(
+        (*(["Dataset"] if with_dataset else []), "Rule", "*It says", "#Caught", "#Of rows", "#Refused", "Last caught"),
+        [
+            (
+                *([look.dataset_link(r.dataset)] if with_dataset else []),
+                f"{escape(r.rule)} {look.chip(look.OF_SEVERITY[r.severity], r.severity)}",
+                escape(r.description),
+                look.count(r.bad),
+                look.share(r.bad, r.judged),
+                look.count(r.refused),
+                f"{look.day(r.last_caught)} {look.link('run', 'run', run=r.last_run) if r.last_run else ''}",
+            )
+            for r in found.itertuples()
+        ],
+    )
 
 
 def _quarantine(found: pd.DataFrame, *, with_dataset: bool) -> None:

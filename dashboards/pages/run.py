@@ -22,7 +22,9 @@ def show(db: Connection[Any]) -> None:
     wanted = st.query_params.get("run")
     if wanted is None:
         look.head("Run", "Choose a run; each has its whole story on one page.")
-        words = st.text_input("Search runs", placeholder="Part of a run's id, such as its date: 2013-01-05", label_visibility="collapsed")
+        words = st.text_input(
+            "Search runs", placeholder="Part of a run's id, such as its date: 2013-01-05", label_visibility="collapsed"
+        )
         found = asked(db, queries.recent_runs, 40, words.strip())
         if found.empty:
             look.nothing("No run's id has this in it.")
@@ -48,25 +50,49 @@ def _story(db: Connection[Any], told: Told) -> None:
     if row["error"] and refused.empty:
         look.html(f"<p>{look.code(row['error'])}</p>")
     quarantined = sum(w.get("quarantined") or 0 for w in writes)
-    look.tiles([
-        ("State", look.state_chip(row["state"]), f"kind {escape(row['kind'])}", None),
-        ("Took", look.lasting(row["seconds"]), f"opened {look.when(row['opened_at'])} UTC", None),
-        ("Rows written", look.count(sum(w.get("rows_out") or 0 for w in writes)),
-         f"of {look.count(sum(w.get('rows_in') or 0 for w in writes))} read, {look.count(quarantined)} quarantined", None),
-        ("Gate", look.chip("bad", "refused") if len(refused) else look.chip("good", "passed") if row["merged_hash"] else look.chip(
-            "quiet", "not reached" if row["state"] == "failed" else row["state"]),
-         f"{len(rules):,} verdicts, {int((rules['bad'] > 0).sum())} caught something", None),
-    ])  # fmt: skip
+    look.tiles(
+        [
+            ("State", look.state_chip(row["state"]), f"kind {escape(row['kind'])}", None),
+            ("Took", look.lasting(row["seconds"]), f"opened {look.when(row['opened_at'])} UTC", None),
+            (
+                "Rows written",
+                look.count(sum(w.get("rows_out") or 0 for w in writes)),
+                f"of {look.count(sum(w.get('rows_in') or 0 for w in writes))} read, {look.count(quarantined)} quarantined",
+                None,
+            ),
+            (
+                "Gate",
+                look.chip("bad", "refused")
+                if len(refused)
+                else look.chip("good", "passed")
+                if row["merged_hash"]
+                else look.chip("quiet", "not reached" if row["state"] == "failed" else row["state"]),
+                f"{len(rules):,} verdicts, {int((rules['bad'] > 0).sum())} caught something",
+                None,
+            ),
+        ]
+    )
     _gate(rules, writes)
     _changes(db, row, writes)
     look.section("Written", "Each write with what came in, what is kept and what was put aside")
     if writes:
-        look.table(("Dataset", "Date", "#In", "#Kept", "#Quarantined", "#Dropped", "#Score", "#Took", "*Why"), [
-            (look.dataset_link(w["dataset"]), look.text(w.get("logical_date")), look.count(w.get("rows_in")), look.count(w.get("rows_out")),
-             look.count(w.get("quarantined")), look.count(sum((w.get("dropped") or {}).values())), look.score(w.get("score")),
-             look.lasting(w.get("seconds")), look.text(w.get("reason")))
-            for w in writes
-        ])  # fmt: skip
+        look.table(
+            ("Dataset", "Date", "#In", "#Kept", "#Quarantined", "#Dropped", "#Score", "#Took", "*Why"),
+            [
+                (
+                    look.dataset_link(w["dataset"]),
+                    look.text(w.get("logical_date")),
+                    look.count(w.get("rows_in")),
+                    look.count(w.get("rows_out")),
+                    look.count(w.get("quarantined")),
+                    look.count(sum((w.get("dropped") or {}).values())),
+                    look.score(w.get("score")),
+                    look.lasting(w.get("seconds")),
+                    look.text(w.get("reason")),
+                )
+                for w in writes
+            ],
+        )
     else:
         look.nothing("It wrote nothing.")
     steps = asked(db, run_queries.steps, run_id)
@@ -77,7 +103,9 @@ def _story(db: Connection[Any], told: Told) -> None:
         st.altair_chart(charts.steps_of_run(steps), width="stretch")
         broken = steps[steps["outcome"].notna() & (steps["outcome"] != "done")]
         if len(broken):
-            look.table(("Step", "*What came of it"), [(look.chip("bad", s.step), look.code(s.outcome)) for s in broken.itertuples()])
+            look.table(
+                ("Step", "*What came of it"), [(look.chip("bad", s.step), look.code(s.outcome)) for s in broken.itertuples()]
+            )
     _read(told)
     alerts = asked(db, run_queries.alerts_of, run_id=run_id)
     if len(alerts):
@@ -99,7 +127,12 @@ def next_step(row: dict[str, Any], refused: pd.DataFrame) -> tuple[Level, str, s
             f"{look.count(first['judged'])} rows{more}. Look at the rows, have the delivery corrected, run the date again."
         ), f"medallion quarantine show {first['dataset']} --run {run_id}"  # fmt: skip
     if state == "failed":
-        return "bad", "It failed; main is as it was", "What it wrote stays on its branch, sealed. When the cause is mended, run it again.", again
+        return (
+            "bad",
+            "It failed; main is as it was",
+            "What it wrote stays on its branch, sealed. When the cause is mended, run it again.",
+            again,
+        )
     if state == "conflicted":
         return "warn", "Others changed what it read; it was run again as another run", "Nothing of it is on main.", None
     if state == "reverted":
@@ -113,7 +146,12 @@ def next_step(row: dict[str, Any], refused: pd.DataFrame) -> tuple[Level, str, s
         return "good", "It is on main", f"main is at {look.code(row['merged_hash'][:12])}; the warehouse does not show it yet", (
             f"medallion publish --date {day}" if day else "medallion resume"
         )  # fmt: skip
-    return "quiet", f"It is under way: {state}", "If no process works on it any more, it is finished or failed by:", f"medallion resume {run_id}"
+    return (
+        "quiet",
+        f"It is under way: {state}",
+        "If no process works on it any more, it is finished or failed by:",
+        f"medallion resume {run_id}",
+    )
 
 
 def verdicts(projected: pd.DataFrame, writes: list[dict[str, Any]]) -> pd.DataFrame:
@@ -164,24 +202,35 @@ def _changes(db: Connection[Any], row: dict[str, Any], writes: list[dict[str, An
             return
         look.table(("Table", "#Rows before", "#Rows after", "#Added", "#Deleted", "#Size now", "#Files"), [
             (look.dataset_link(d.dataset), look.count(d.before), look.count(d.after), f"+{d.added:,}" if d.added else "0",
-             f"−{d.deleted:,}" if d.deleted else "0", look.size(d.bytes), look.count(d.files))
+             f"-{d.deleted:,}" if d.deleted else "0", look.size(d.bytes), look.count(d.files))
             for d in found.itertuples()
         ])  # fmt: skip
     elif writes and row["state"] in ("failed", "open", "written", "validated", "merging"):
         look.section("Differences to main", "Nothing of it is on main")
-        look.nothing(f"It wrote {look.count(sum(w.get('rows_out') or 0 for w in writes))} rows to {len({w['dataset'] for w in writes})} tables "
-                     f"of its branch {look.code(row['branch'])}; {look.code('medallion diff ' + row['run_id'])} compares them with main.")  # fmt: skip
+        look.nothing(
+            f"It wrote {look.count(sum(w.get('rows_out') or 0 for w in writes))} rows "
+            f"to {len({w['dataset'] for w in writes})} tables "
+            f"of its branch {look.code(row['branch'])}; {look.code('medallion diff ' + row['run_id'])} compares them with main."
+        )
 
 
 def _read(told: Told) -> None:
     deliveries, reads = told.story.get("deliveries") or [], told.story.get("reads") or []
     look.section("Read", f"At main {look.code(told.row['h0'][:12])}")
     if deliveries:
-        look.table(("Dataset", "Date", "#Rows", "*Landing file", "SHA-256"), [
-            (look.dataset_link(d["dataset"]), look.text(d.get("logical_date")), look.count(d.get("rows")), escape(d["uri"]),
-             f'<code title="{escape(d["sha256"])}">{escape(d["sha256"][:12])}…</code>')
-            for d in deliveries
-        ])  # fmt: skip
+        look.table(
+            ("Dataset", "Date", "#Rows", "*Landing file", "SHA-256"),
+            [
+                (
+                    look.dataset_link(d["dataset"]),
+                    look.text(d.get("logical_date")),
+                    look.count(d.get("rows")),
+                    escape(d["uri"]),
+                    f'<code title="{escape(d["sha256"])}">{escape(d["sha256"][:12])}…</code>',
+                )
+                for d in deliveries
+            ],
+        )
     if reads:
         with st.expander(f"{len(reads)} tables"):
             look.html(" · ".join(look.dataset_link(name, "lineage") for name in reads))
@@ -195,14 +244,20 @@ def _bound_to(db: Connection[Any], row: dict[str, Any]) -> None:
     look.section("Before and after it")
     again = asked(db, run_queries.retries, row["run_id"])
     shown = asked(db, run_queries.publications_of, row["run_id"])
-    look.facts([
-        ("Runs again", look.run_link(row["retry_of"])),
-        ("Was run again by", " · ".join(look.run_link(r) for r in again["run_id"]) or look.BLANK),
-        ("Taken back by", look.run_link(row["reverted_by"])),
-        ("Shown by publication", " · ".join(f"{escape(p.target)} no. {p.sequence}, {look.when(p.published_at)}" for p in shown.itertuples()) or look.BLANK),
-        ("Branch", look.code(row["branch"])),
-        ("More", look.code(f"medallion show {row['run_id']}")),
-    ])  # fmt: skip
+    look.facts(
+        [
+            ("Runs again", look.run_link(row["retry_of"])),
+            ("Was run again by", " · ".join(look.run_link(r) for r in again["run_id"]) or look.BLANK),
+            ("Taken back by", look.run_link(row["reverted_by"])),
+            (
+                "Shown by publication",
+                " · ".join(f"{escape(p.target)} no. {p.sequence}, {look.when(p.published_at)}" for p in shown.itertuples())
+                or look.BLANK,
+            ),
+            ("Branch", look.code(row["branch"])),
+            ("More", look.code(f"medallion show {row['run_id']}")),
+        ]
+    )
     audit = asked(db, run_queries.audit_of, row["run_id"])
     if len(audit):
         with st.expander(f"{len(audit)} records in the audit log"):

@@ -38,7 +38,9 @@ def show(db: Connection[Any]) -> None:
     if found:
         look.matters((look.chip(level, word), what, cause) for level, word, what, cause in found[:SHOWN])
         if len(found) > SHOWN:
-            look.nothing(f"and {len(found) - SHOWN} more: {look.link('alerts', 'alerts')}, {look.link('operations', 'what is late')}")
+            look.nothing(
+                f"and {len(found) - SHOWN} more: {look.link('alerts', 'alerts')}, {look.link('operations', 'what is late')}"
+            )
     look.section("At a glance")
     look.tiles([*_tiles(db, alerts, late, behind, layers)])
     look.section("Newest runs", look.link("operations", "all of them as a timeline"))
@@ -100,11 +102,20 @@ def _tiles(
     states = dict(asked(db, queries.counted_runs, HOURS).itertuples(index=False))
     failed, lost = states.get("failed", 0), states.get("conflicted", 0)
     below = f'<span class="m-bad">✖ {failed} failed</span>' if failed else "none failed"
-    yield f"Runs, {HOURS} h", look.count(sum(states.values())), below + (f", {lost} lost a conflict" if lost else ""), "operations"
+    yield (
+        f"Runs, {HOURS} h",
+        look.count(sum(states.values())),
+        below + (f", {lost} lost a conflict" if lost else ""),
+        "operations",
+    )
     for one in layers.itertuples():
         change = one.score - one.before if not look.is_missing(one.before) else 0.0
         level = "bad" if change < -5 else "warn" if change < -1 else "quiet"
-        told = f'<span class="m-{level}">{change:+.1f}</span> on the 30 days before' if not look.is_missing(one.before) else "no past yet"
+        told = (
+            f'<span class="m-{level}">{change:+.1f}</span> on the 30 days before'
+            if not look.is_missing(one.before)
+            else "no past yet"
+        )
         yield f"Score, {one.layer}", f"{look.score(one.score)}", told, "quality"
     promised = asked(db, queries.promised)
     level = "bad" if len(late) else "good"
@@ -112,9 +123,12 @@ def _tiles(
     quiet = int((alerts["acknowledged_at"].notna() | alerts["silence_id"].notna()).sum())
     yield "Open alerts", look.count(len(alerts)), f"{quiet} taken care of or silenced", "alerts"
     for one in behind.itertuples():
-        yield f"Published, {one.target}", look.ago(one.published_at), f"no. {one.sequence}, {_counted(one.behind, 'commit')} behind", (
-            "operations"
-        )  # fmt: skip
+        yield (
+            f"Published, {one.target}",
+            look.ago(one.published_at),
+            f"no. {one.sequence}, {_counted(one.behind, 'commit')} behind",
+            ("operations"),
+        )
 
 
 def runs(found: pd.DataFrame) -> None:

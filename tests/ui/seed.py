@@ -11,17 +11,15 @@ import hashlib
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
-from medallion.lakehouse import journal_sql
-from medallion.ops import tables
-from tests.ui.seed_datasets import COLUMNS, Dataset, lineage, of_domains
+from tests.ui import seed_tables
+from tests.ui.seed_datasets import Dataset, lineage, of_domains
 
 RUNS, DATASETS, DAYS, DOMAINS = 5_000, 500, 365, 13
 LEFT_WRONG = "the last day's run of the first domain failed at the gate, a dataset of the second is late, four alerts are open"
@@ -63,11 +61,64 @@ class _Year:
     def put(self, table: str, *row: Any) -> None:
         self.rows[table].append(row)
 
+    def alert(
+        self,
+        rule: str,
+        severity: str,
+        dataset: str | None,
+        run_id: str | None,
+        day: date,
+        summary: str,
+        command: str,
+        opened: datetime,
+        lasted_h: float | None,
+    ) -> None:
+        """An alert that was taken care of and is over after some hours, or is open."""
+        over = opened + timedelta(hours=lasted_h) if lasted_h else None
+        known = (opened + timedelta(minutes=12), "on call") if over and severity == "critical" else (None, None)
+        detail = json.dumps({"bad": 12, "judged": 480, "samples": [{"id": 7, "amount": -3.5}]})
+        self.put(
+            "alerts",
+            f"{rule}:{dataset}:{run_id}:{day}",
+            rule,
+            rule,
+            severity,
+            dataset,
+            run_id,
+            day,
+            summary,
+            command,
+            detail,
+            opened,
+            *known,
+            over,
+            over and "a later run of this date is on main",
+            None,
+        )
+
+    def audit(self, at: datetime, action: str, run_id: str, outcome: str) -> None:
+        """A record of the audit log."""
+        n = len(self.rows["audit"])
+        self.put(
+            "audit",
+            n + 1,
+            at,
+            "scheduler",
+            "batch-1:4711",
+            action,
+            run_id,
+            outcome,
+            run_id,
+            "{}",
+            self.hash("audit", n),
+            self.hash("audit", n + 1),
+        )
+
     def hash(self, *parts: object) -> str:
         return hashlib.sha256("/".join(map(str, (self.size.seed, *parts))).encode()).hexdigest()
 
 
-def fill(connection: psycopg.Connection[Any], size: Size = Size(), until: datetime | None = None) -> None:  # noqa: B008
+def fill(connection: psycopg.Connection[Any], size: Size = Size(), until: datetime | None = None) -> None:
     """Make the tables of schema `ops`, and fill them.
 
     Args:
@@ -92,11 +143,8 @@ def fill(connection: psycopg.Connection[Any], size: Size = Size(), until: dateti
         _publish(year, day, when)
     _contracts(year, domains)
     _alerts_of_today(year)
-    connection.execute(journal_sql.TABLES.replace("BEGIN;", "").replace("COMMIT;", ""))
-    for statements in (tables.PROJECTION, tables.ALERTS, tables.AUDIT):
-        connection.execute(statements)
-    for table in COLUMNS:
-        _copy(connection, table, COLUMNS[table], year.rows[table])
+    seed_tables.make(connection)
+    seed_tables.copy(connection, year.rows)
     connection.commit()
     connection.autocommit = True
     connection.execute("ANALYZE")
@@ -152,14 +200,9 @@ def _run(year: _Year, domain: str, when: date, opened: datetime, state: str, ret
     if error:
         kind, summary = ("run_failed", error.partition(": ")[2]) if state == "failed" else ("conflict", error)
         if state == "failed" and when < year.until.date() - timedelta(days=1):
-            year.put("alerts", f"{kind}:{run_id}", kind, "run", "critical", refused and refused.name, run_id, when, summary,
-                     f"medallion show {run_id}", "{}", ended, ended + timedelta(minutes=20), "on call",
-                     ended + timedelta(minutes=30), "a later run of this date is on main", None)  # fmt: skip
-    year.put("audit", len(year.rows["audit"]) + 1, opened, "scheduler", "batch-1:4711", "run.opened", run_id, "done", run_id, "{}",
-             year.hash("audit", len(year.rows["audit"])), year.hash("audit", len(year.rows["audit"]) + 1))  # fmt: skip
-    year.put("audit", len(year.rows["audit"]) + 1, ended, "scheduler", "batch-1:4711", f"run.{'merged' if well else state}", run_id,
-             "done" if well else "failed", run_id, "{}",
-             year.hash("audit", len(year.rows["audit"])), year.hash("audit", len(year.rows["audit"]) + 1))  # fmt: skip
+            year.alert(kind, "critical", refused and refused.name, run_id, when, summary, f"medallion show {run_id}", ended, 0.5)
+    year.audit(opened, "run.opened", run_id, "done")
+    year.audit(ended, "run.merged" if well else f"run.{state}", run_id, "done" if well else "failed")
     return run_id
 
 
@@ -206,9 +249,7 @@ def _write(
         low, high = int(usual * 0.91), int(usual * 1.09)
         told = f"{rows_in:,} rows, usual for a {when:%A}: {low:,} to {high:,}"
         year.put("anomalies", run_id, n, dataset.name, when, "volume", "", "", rows_in, int(usual), low, high, told)
-        year.put("alerts", f"anomaly:{dataset.name}:{when}", "anomaly", "anomaly", "warning", dataset.name, run_id, when, told,
-                 f"medallion quality {dataset.name}", "{}", ended, None, None, ended + timedelta(hours=9),
-                 "the next date is as usual", None)  # fmt: skip
+        year.alert("anomaly", "warning", dataset.name, run_id, when, told, f"medallion quality {dataset.name}", ended, 9)
     if well:
         total = year.totals.setdefault(dataset.name, [0, 0, 0])
         deleted = total[0] if dataset.whole else 0
@@ -241,8 +282,9 @@ def _publish(year: _Year, day: int, when: date) -> None:
     at = year.until - timedelta(days=year.size.days - 1 - day, hours=1)
     hash_ = year.rows["commits"][-1][0]
     rows = {d.name: year.totals.get(d.name, [0])[0] for d in shown}
+    changed, staged = json.dumps([d.name for d in shown if d.daily]), 40_000_000 + day * 30_000
     year.put("publications", "snowflake", year.publications, year.hash("publication", day)[:16], hash_, at, json.dumps(runs),
-             json.dumps([d.name for d in shown if d.daily]), json.dumps(rows), 40_000_000 + day * 30_000, day % 7 * 1_000_000)  # fmt: skip
+             changed, json.dumps(rows), staged, day % 7 * 1_000_000)  # fmt: skip
 
 
 def _contracts(year: _Year, domains: Sequence[str]) -> None:
@@ -258,10 +300,16 @@ def _contracts(year: _Year, domains: Sequence[str]) -> None:
         late = dataset.domain == domains[0] or dataset.name == next(
             d.name for d in year.datasets if d.domain == domains[1] and d.daily and d.layer == "gold"
         )
-        due = (year.until - timedelta(hours=3, minutes=20)) if late else year.until + timedelta(hours=5 + _some_hours(dataset.name))
-        year.put("freshness", dataset.name, last, merged, last + timedelta(days=1) if promised else None, due if promised else None)
-        year.put("schema_versions", dataset.name, 1, year.rows["commits"][0][0], year.rows["commits"][0][2], None, "1.0.0",
-                 year.hash(dataset.name)[:16], "[]", json.dumps([{"name": c, "type": "string"} for c in dataset.columns]))  # fmt: skip
+        due = (
+            (year.until - timedelta(hours=3, minutes=20)) if late else year.until + timedelta(hours=5 + _some_hours(dataset.name))
+        )
+        year.put(
+            "freshness", dataset.name, last, merged, last + timedelta(days=1) if promised else None, due if promised else None
+        )
+        first, columns = year.rows["commits"][0], json.dumps([{"name": c, "type": "string"} for c in dataset.columns])
+        year.put(
+            "schema_versions", dataset.name, 1, first[0], first[2], None, "1.0.0", year.hash(dataset.name)[:16], "[]", columns
+        )
     for edge in lineage(year.datasets):
         year.put("lineage", *edge)
     for source, position in (("main", year.rows["commits"][-1][0]), ("journal", year.rows["runs"][-1][0])):
@@ -280,31 +328,13 @@ def _alerts_of_today(year: _Year) -> None:
     quality = next(d for d in year.datasets if d.layer == "silver" and d.daily and d.domain != failed[2])
     opened, run, day = failed[13], failed[0], failed[2]
     summaries = (
-        ("run_failed", "run", "critical", gate.partition(":")[0], run, gate, f"medallion show {run}"),
-        ("time_gap", "gap", "error", late[0], None, f"{late[0]} of {late[3]} has not come; it was due at {late[4]:%H:%M} UTC",
+        ("run_failed", "critical", gate.partition(":")[0], run, gate, f"medallion show {run}"),
+        ("time_gap", "error", late[0], None, f"{late[0]} of {late[3]} has not come; it was due at {late[4]:%H:%M} UTC",
          f"medallion lineage {late[0]}"),
-        ("quality_drop", "quality", "error", quality.name, None, f"{quality.name}: score 71.3, usually 97.9: down by 27 %",
+        ("quality_drop", "error", quality.name, None, f"{quality.name}: score 71.3, usually 97.9: down by 27 %",
          f"medallion quality {quality.name}"),
-        ("schema", "schema", "warning", quality.name, None, "a column <b>discount</b> came that the contract does not know",
+        ("schema", "warning", quality.name, None, "a column <b>discount</b> came that the contract does not know",
          f"medallion schema log {quality.name}"),
     )  # fmt: skip
-    for rule, kind, severity, dataset, of_run, summary, command in summaries:
-        detail = json.dumps({"samples": [{"id": 7, "amount": -3.5}], "bad": 12, "judged": 480})
-        year.put("alerts", f"{rule}:{dataset}:{day}", rule, kind, severity, dataset, of_run, day, summary, command, detail, opened,
-                 None, None, None, None, None)  # fmt: skip
-
-
-def _copy(connection: psycopg.Connection[Any], table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    statement = sql.SQL("COPY ops.{} ({}) FROM STDIN").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write("".join("\t".join(map(_text, row)) + "\n" for row in rows))
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-    return str(value)
+    for rule, severity, dataset, of_run, summary, command in summaries:
+        year.alert(rule, severity, dataset, of_run, day, summary, command, opened, None)
