@@ -102,8 +102,10 @@ def test_a_failed_run_is_told_until_another_made_it_good(own: psycopg.Connection
 
 def test_what_is_late_is_known_by_the_clock(own: psycopg.Connection[Any]) -> None:
     for name, hours in (("late", -2), ("soon", 3), ("later", 30)):
-        own.execute("INSERT INTO ops.freshness VALUES (%s, '2026-01-01', now(), '2026-01-02', now() + make_interval(hours => %s))",
-                    (f"gold.sales.{name}", hours))  # fmt: skip
+        own.execute(
+            "INSERT INTO ops.freshness VALUES (%s, '2026-01-01', now(), '2026-01-02', now() + make_interval(hours => %s))",
+            (f"gold.sales.{name}", hours),
+        )
     own.execute("INSERT INTO ops.freshness VALUES ('gold.sales.without_sla', '2026-01-01', now(), NULL, NULL)")
     assert list(queries.late(own)["dataset"]) == ["gold.sales.late"]
     assert list(queries.late(own, 12)["dataset"]) == ["gold.sales.late", "gold.sales.soon"]
@@ -121,8 +123,10 @@ def test_a_warehouse_is_behind_by_the_commits_that_changed_gold(own: psycopg.Con
 # ── quality ───────────────────────────────────────────────────────────────────────────────────────
 def test_a_dataset_is_as_its_newest_date_on_main_says(own: psycopg.Connection[Any]) -> None:
     own.execute("INSERT INTO ops.datasets VALUES ('gold.sales.a', 'sales', 'gold', 'a', 'analytics', 'o', 'd', '1', 2)")
-    for run, hours, state, day, score in (("x", 9, "merged", "2026-01-02", 80), ("y", 8, "merged", "2026-01-03", 90),
-                                          ("backfill", 1, "merged", "2026-01-01", 50), ("bad", 0, "failed", "2026-01-04", 10)):  # fmt: skip
+    for run, hours, state, day, score in (
+        ("x", 9, "merged", "2026-01-02", 80), ("y", 8, "merged", "2026-01-03", 90),
+        ("backfill", 1, "merged", "2026-01-01", 50), ("bad", 0, "failed", "2026-01-04", 10),
+    ):  # fmt: skip
         add_run(own, run, state, hours=hours, domain="sales")
         add_write(own, run, "gold.sales.a", day, state == "merged", score)
     own.execute(
