@@ -190,7 +190,7 @@ def step_times(found: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(shown)
     return alt.layer(
         base.mark_bar(height=11, color="#6f8aa6", opacity=0.45).encode(
-            alt.X("low:Q", scale=x, title="Seconds in one run: band 10 to 90 %, │ median, ● newest", axis=axis),
+            alt.X("low:Q", scale=x, title="Seconds in one run", axis=axis),
             alt.X2("high:Q"),
             y,
             tooltip=tips,

@@ -49,7 +49,9 @@ def show(db: Connection[Any]) -> None:
     with left:
         _outcomes(db, max(hours // 24, 30))
     with right:
-        look.section("Durations by step", "Of runs of the last 30 days that ended well")
+        look.section(
+            "Durations by step", "Of runs of the last 30 days that ended well: usual band (10 to 90 %), │ median, ● newest"
+        )
         times = asked(db, operations_queries.step_times, 30)
         if times.empty:
             look.nothing("No run ended well in the last 30 days.")

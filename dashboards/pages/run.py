@@ -144,7 +144,7 @@ def next_step(row: dict[str, Any], refused: pd.DataFrame) -> tuple[Level, str, s
         return "good", "It is on main and in the warehouse", f"main is at {look.code(row['merged_hash'][:12])}", None
     if state == "merged":
         return "good", "It is on main", f"main is at {look.code(row['merged_hash'][:12])}; the warehouse does not show it yet", (
-            f"medallion publish --date {day}" if day else "medallion resume"
+            "medallion publish"
         )  # fmt: skip
     return (
         "quiet",

@@ -6,15 +6,17 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from medallion.settings import ROOT, Settings
 from tests.ops_databases import fresh, seeded
-from tests.ui.browsing import Site
+from tests.ui.browsing import PATIENCE_MS, Site
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -46,10 +48,25 @@ def served(**environment: str) -> Iterator[str]:
         assert process.stdout is not None
         told = process.stdout.readline()
         assert told.startswith("dashboards: http://127.0.0.1:"), told
-        yield told.split()[1]
+        address = told.split()[1]
+        _wait_for(urlsplit(address).port or 0)
+        yield address
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+def _wait_for(port: int) -> None:
+    """Wait until somebody listens there."""
+    until = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")

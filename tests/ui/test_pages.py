@@ -50,7 +50,7 @@ def test_the_menu_leads_to_every_page(site: Site) -> None:
 
 def test_every_kind_of_link_leads_to_its_page(site: Site) -> None:
     seen: dict[str, str] = {}
-    for path in ("", "quality", "operations", "lineage", "run", "alerts", f"quality?dataset={GOLD}", f"lineage?dataset={GOLD}"):
+    for path in (*PAGES, f"quality?dataset={GOLD}", f"lineage?dataset={GOLD}"):
         for link in site.open(path).links():
             kind = re.sub(r"=[^&]*", "=", link)
             seen.setdefault(kind, link)
