@@ -180,7 +180,7 @@ def step_times(found: pd.DataFrame) -> alt.LayerChart:
     shown["slow"] = (shown["newest"] > shown["high"] * 1.5) & (shown["newest"] > 1)
     y = alt.Y("step:N", title=None, sort=list(shown["step"]), axis=alt.Axis(labelLimit=180))
     x = alt.Scale(type="log")
-    axis = alt.Axis(format="~g", labelOverlap=True)
+    axis = alt.Axis(format="~g", labelOverlap=True, grid=False)
     tips = [
         "step:N",
         *(alt.Tooltip(f"{name}:Q", title=f"{name} (s)", format=".2f") for name in ("low", "median", "high", "newest")),

@@ -2,11 +2,68 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page, Request
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+from medallion.settings import ROOT
 
 PATIENCE_MS = 120_000
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def chromium() -> str | None:
+    """The machine's browser."""
+    return next(filter(None, map(shutil.which, CHROMIUM)), None)
+
+
+@contextmanager
+def browsing() -> Iterator[Browser]:
+    """The machine's browser, without a window."""
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def served(**environment: str) -> Iterator[str]:
+    """The address of dashboards of their own, started as a user does."""
+    words = [shutil.which("medallion") or "medallion", "dashboards"]
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        assert told.startswith("dashboards: http://127.0.0.1:"), told
+        address = told.split()[1]
+        _wait_for(urlsplit(address).port or 0)
+        yield address
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def _wait_for(port: int) -> None:
+    """Wait until somebody listens there."""
+    until = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 class Site:

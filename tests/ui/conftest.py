@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from medallion.settings import ROOT, Settings
+from medallion.settings import Settings
 from tests.ops_databases import fresh, seeded
-from tests.ui.browsing import PATIENCE_MS, Site
-
-_CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tests.ui.browsing import CHROMIUM, Site, browsing, chromium, served
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, _CHROMIUM)), None)
-    if program is None:
+    if chromium() is None:
         pytest.exit(
-            f"the dashboards' tests need Chromium, and none of {', '.join(_CHROMIUM)} is in PATH: "
+            f"the dashboards' tests need Chromium, and none of {', '.join(CHROMIUM)} is in PATH: "
             "`apt-get install chromium` (as root) brings it",
             returncode=2,
         )
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    with browsing() as browser:
         yield browser
-        browser.close()
-
-
-@contextmanager
-def served(**environment: str) -> Iterator[str]:
-    """The address of dashboards of their own, started as a user does."""
-    words = [shutil.which("medallion") or "medallion", "dashboards"]
-    process = subprocess.Popen(
-        words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        told = process.stdout.readline()
-        assert told.startswith("dashboards: http://127.0.0.1:"), told
-        address = told.split()[1]
-        _wait_for(urlsplit(address).port or 0)
-        yield address
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
-
-
-def _wait_for(port: int) -> None:
-    """Wait until somebody listens there."""
-    until = time.monotonic() + PATIENCE_MS / 1000
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")
