@@ -30,7 +30,7 @@ def card(site: Site, words: str) -> Locator:
 
 def test_an_alert_is_acknowledged_by_name(site: Site, ask: Ask) -> None:
     site.open("alerts")
-    name = site.page.get_by_label("Your name")
+    name = site.page.get_by_role("textbox", name="Your name")
     name.fill("ann")
     name.press("Enter")
     site.ready()
@@ -62,7 +62,7 @@ def test_an_alert_is_silenced_with_a_reason(site: Site, ask: Ask) -> None:
 
 def test_nothing_is_done_without_a_name(site: Site, ask: Ask) -> None:
     site.open("alerts")
-    name = site.page.get_by_label("Your name")
+    name = site.page.get_by_role("textbox", name="Your name")
     name.fill("")
     name.press("Enter")
     site.ready()
