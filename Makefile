@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench crash drill readers model
+.PHONY: help setup demo test unit integration snowflake-acceptance lint format lock up down status doctor bronze silver gold publish run marts dbt-docs notebook bench crash drill readers model dashboards test-ui
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -23,6 +23,10 @@ demo: setup ## The whole pipeline on real data, published and proven
 
 test: setup ## All tests, in two processes, with real servers of their own
 	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests
+
+# needs Chromium, and says so
+test-ui: setup ## The dashboards in headless Chromium, with a server of their own
+	@$(ACTIVATE) && pytest -p no:cacheprovider tests/ui $(ARGS)
 
 unit: setup ## Tests without servers, in two processes
 	@$(ACTIVATE) && pytest -n 2 --dist loadgroup tests/unit
@@ -89,6 +93,9 @@ dbt-docs: setup ## The documentation of the marts, with their lineage, as one pa
 notebook: up ## Open the notebooks in JupyterLab, on loopback
 	@.venv/.setup/tools/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r scripts/jupyterlab.lock
 	@$(ACTIVATE) && jupyter lab --ip 127.0.0.1 --notebook-dir notebooks $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
+
+dashboards: setup ## Open the dashboards on loopback: make dashboards PORT=8501
+	@$(ACTIVATE) && exec medallion dashboards $(if $(PORT),--port "$(PORT)")
 
 bench: setup ## Measure; make bench ARGS=quality for the cost of rules
 	@$(ACTIVATE) && python -m bench $(ARGS)

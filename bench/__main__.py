@@ -1,5 +1,5 @@
-"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth|drill|audit]`: run a benchmark and print what it
-measured. It never asserts a time."""
+"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth|drill|audit|dashboards]`: run a benchmark and print
+what it measured. It never asserts a time."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ quality.add_argument("--data", type=Path, default=ROOT / ".medallion" / "bench",
 quality.add_argument("--tpchgen", default="tpchgen-cli", help="the program that makes them")
 quality.add_argument("--write", type=Path, help="a file for the table, as Markdown")
 
+dashboards = chosen.add_parser("dashboards", help="what a page of the dashboards takes with a year behind it")
+dashboards.add_argument("--runs", type=int, default=5_000, help="how many runs are behind, at least 4,745")
+dashboards.add_argument("--rounds", type=int, default=3, help="how often each page is asked for, after a round to warm up")
+
 if __name__ == "__main__":
     options = parser.parse_args()
     if options.what == "quality":
@@ -78,6 +82,10 @@ if __name__ == "__main__":
         from bench.anomalies import measure as find
 
         find(options.first, options.seeds, options.planted)
+    elif options.what == "dashboards":
+        from bench.dashboards import measure as look
+
+        look(options.runs, options.rounds)
     elif options.what == "drill":
         from bench.drill import drill as play
 

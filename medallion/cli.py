@@ -12,7 +12,20 @@ from typer.exceptions import TyperException
 
 from medallion import terminal
 from medallion.audit.record import record_commands
-from medallion.commands import audit, backup, contract, domain, lineage, quality, quarantine, sandbox, schema, undo, warehouse
+from medallion.commands import (
+    audit,
+    backup,
+    contract,
+    dashboards,
+    domain,
+    lineage,
+    quality,
+    quarantine,
+    sandbox,
+    schema,
+    undo,
+    warehouse,
+)
 from medallion.commands import marts as mart_commands
 from medallion.commands.options import Json
 from medallion.contract import LAYERS
@@ -38,6 +51,7 @@ app.add_typer(undo.app)
 app.add_typer(backup.app)
 app.add_typer(warehouse.app)
 app.add_typer(audit.app)
+app.add_typer(dashboards.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 

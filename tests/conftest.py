@@ -20,6 +20,9 @@ from medallion.settings import ROOT, Settings, load
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+collect_ignore = ["ui"]
+"""They need Chromium: `make test-ui` names their folder, and so runs them."""
+
 # A test must not reach what its user has configured, such as a real warehouse.
 for _name in [name for name in os.environ if name.startswith(("MEDALLION_", "SNOWFLAKE_", "AWS_", "DBT_"))]:
     del os.environ[_name]

@@ -48,7 +48,9 @@ def within(name: str, *allowed: str) -> bool:
 
 
 def own(tree: ast.AST) -> set[str]:
-    return {name for name in imported(tree) if within(name, "medallion", "jobs", "flows", "tests", "bench", "scripts")}
+    return {
+        name for name in imported(tree) if within(name, "medallion", "jobs", "flows", "tests", "bench", "scripts", "dashboards")
+    }
 
 
 # ── arrows ────────────────────────────────────────────────────────────────────────────────────────
@@ -64,6 +66,15 @@ def test_the_package_imports_nothing_that_composes_it() -> None:
         assert not {name for name in own(tree) if not within(name, "medallion")}, path
         if name_of(path) not in COMPOSERS:
             assert not own(tree) & COMPOSERS, path
+
+
+def test_dashboards_ask_the_database_alone() -> None:
+    """They never start Spark: of the package they have settings and errors, and what they show they ask PostgreSQL for."""
+    for path in sorted((ROOT / "dashboards").rglob("*.py")):
+        names = imported(ast.parse(path.read_text("utf-8")))
+        allowed = ("medallion.settings", "medallion.errors", "dashboards")
+        assert not {name for name in own(ast.parse(path.read_text("utf-8"))) if not within(name, *allowed)}, path
+        assert not {name for name in names if within(name, "pyspark", "pyiceberg", "requests", "httpx")}, path
 
 
 def test_transforms_import_only_pyspark() -> None:
@@ -239,7 +250,11 @@ def test_a_module_stays_in_one_process(request: pytest.FixtureRequest) -> None:
 
 
 # ── rooms ─────────────────────────────────────────────────────────────────────────────────────────
-FILES = [p for folder in ("medallion", "jobs", "scripts", "tests", "bench") for p in sorted((ROOT / folder).rglob("*.py"))]
+FILES = [
+    p
+    for folder in ("medallion", "jobs", "scripts", "tests", "bench", "dashboards")
+    for p in sorted((ROOT / folder).rglob("*.py"))
+]
 
 
 def test_no_module_is_an_attic() -> None:
