@@ -89,7 +89,7 @@ def silence(
 
 def unsilence(connection: store.Connection, silence_id: int, now: datetime | None = None) -> dict[str, Any]:
     """End a silence now. Returns: the silence. Raises: UsageError if it does not exist, or is over."""
-    with step("alert.silence"):
+    with step("alert.unsilence"):
         found = store.rows(
             connection,
             "UPDATE ops.silences SET until = %(now)s WHERE silence_id = %(id)s AND until > %(now)s RETURNING *",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medallion.commands.options import Json
-from medallion.errors import ServiceUnavailable, UsageError
+from medallion.errors import MedallionError, ServiceUnavailable, UsageError
 from medallion.settings import load
 from medallion.terminal import reporter, reporter_beside_json, show_json, show_table
 

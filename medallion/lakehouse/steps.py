@@ -75,7 +75,8 @@ STEPS = {
     "alert.test": "a message is sent to a channel, to see that it comes",
     "alert.sent": "that it was sent, or not, is noted",
     "alert.acknowledge": "somebody takes note of alerts",
-    "alert.silence": "alerts of some kind are not sent for a while, or are again",
+    "alert.silence": "alerts of some kind are not sent for a while",
+    "alert.unsilence": "they are again",
 }
 """Every step and what it does. A name in the code may go on after a dot with a dataset: `write.silver.sales.orders`."""
 
