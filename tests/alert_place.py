@@ -42,16 +42,28 @@ def day(number: int) -> date:
 
 
 class AlertPlace:
-    """A database of its own. `contracts` may be changed by a test; `urls` are the channels."""
+    """A database of its own. `contracts` may be changed by a test, and `settings`; `clear` forgets all that happened."""
 
-    def __init__(self, stack: Settings, *contracts: Contract, **urls: str) -> None:
+    def __init__(self, stack: Settings) -> None:
         self._stack, self._name = stack, f"a{uuid.uuid4().hex[:10]}"
         with postgres.connect(stack.postgres) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._name)))
         where = stack.postgres.model_copy(update={"database": self._name})
-        self.settings = self.with_urls(stack.model_copy(update={"postgres": where}), **urls)
-        self.contracts = {contract.dataset: contract for contract in contracts or (BRONZE, SILVER, GOLD)}
+        self._settings = stack.model_copy(update={"postgres": where})
         self.journal = Journal(where)
+        with store.connection(where):
+            pass
+        self.clear()
+
+    def clear(self, **urls: str) -> None:
+        """As at first, with these channels."""
+        self.settings = self.with_urls(self._settings, **urls)
+        self.contracts = {contract.dataset: contract for contract in (BRONZE, SILVER, GOLD)}
+        with store.connection(self._settings.postgres) as connection:
+            connection.execute(
+                "TRUNCATE ops.runs, ops.steps, ops.writes, ops.alerts, ops.alert_messages, ops.alert_runs, ops.silences, "
+                "ops.freshness RESTART IDENTITY"
+            )
 
     @staticmethod
     def with_urls(settings: Settings, **urls: str) -> Settings:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -101,7 +102,8 @@ def missing(opened: store.Connection, standing: Standing, now: datetime, after: 
     first = newest - timedelta(WINDOW)
     came = _came(opened, standing.contract, first, newest)
     begun = min(came, default=newest)
-    found = [when for when in following(promise, begun) if when < newest and when not in came] if begun < newest else []
+    between = takewhile(lambda when: when < newest, following(promise, begun))
+    found = [when for when in between if when not in came]
     for count, when in enumerate(following(promise, newest)):
         due = promise.due(when)
         if due is None or due + after > now or count >= WINDOW:

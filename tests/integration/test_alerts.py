@@ -16,10 +16,16 @@ from medallion.settings import Settings
 from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, verdict, write
 
 
-@pytest.fixture
-def place(stack: Settings) -> Iterator[AlertPlace]:
+@pytest.fixture(scope="module")
+def same_place(stack: Settings) -> Iterator[AlertPlace]:
     with AlertPlace(stack) as place:
         yield place
+
+
+@pytest.fixture
+def place(same_place: AlertPlace) -> AlertPlace:
+    same_place.clear()
+    return same_place
 
 
 def told(look: Look, *kinds: str) -> list[tuple[str, str | None, Any]]:

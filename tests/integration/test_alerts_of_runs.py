@@ -75,7 +75,8 @@ def test_four_alerts_and_four_cleared(stack: Settings, hook: Webhook, tmp_path: 
         + '[rules.quality_drop]\nkind = "quality_drop"\nleast = 1\n'  # so that one good day is a past
     )
     monkeypatch.setenv("MEDALLION_CONF", str(tmp_path))
-    with AlertPlace(stack, team=hook.url) as place:
+    with AlertPlace(stack) as place:
+        place.clear(team=hook.url)
         good, bad = (
             Till(place.settings, write(tmp_path / name, till, **gold)) for name, gold in (("a", {}), ("b", {"gold": BROKEN}))
         )
