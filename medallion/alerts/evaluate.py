@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 from psycopg.types.json import Jsonb
 
 from medallion.alerts import lateness, occurrences, outbox, questions, resolution, store
@@ -51,9 +52,9 @@ def evaluate(settings: Settings, contracts: Mapping[str, Contract], now: datetim
         with step("alert.open"), opened.transaction():
             store.alone(opened)
             now = now or datetime.now(UTC)
-            new, over = _look(opened, contracts, rules, tuple(channels), now)
+            new, over, problems = _look(opened, contracts, rules, tuple(channels), now)
         sending = outbox.send(opened, channels, now)
-    return Look(tuple(new), tuple(over), sending.sent, sending.waiting, sending.problems)
+    return Look(tuple(new), tuple(over), sending.sent, sending.waiting, (*problems, *sending.problems))
 
 
 def tell(settings: Settings, contracts: Mapping[str, Contract], report: Callable[[str], None]) -> None:
@@ -81,13 +82,19 @@ def lines(look: Look) -> list[str]:
 
 def _look(
     opened: store.Connection, contracts: Mapping[str, Contract], rules: Rules, channels: tuple[str, ...], now: datetime
-) -> tuple[list[Alert], list[Alert]]:
+) -> tuple[list[Alert], list[Alert], list[str]]:
     standings = lateness.standings(opened, contracts)
     lateness.keep(opened, standings)
     findings: list[Finding] = []
+    problems: list[str] = []
     asked = {"now": now, "hours": rules.look_back_hours}
     for run in store.rows(opened, questions.NEW_RUNS, asked):
-        findings += occurrences.of_run(opened, run, contracts, rules)
+        try:
+            with opened.transaction():
+                findings += occurrences.of_run(opened, run, contracts, rules)
+        except (KeyError, TypeError, ValueError, psycopg.DataError) as error:  # one strange story is not to hide all others
+            log.exception("run %s could not be looked at", run["run_id"])
+            problems.append(f"run {run['run_id']} could not be looked at: {type(error).__name__}")
         opened.execute("INSERT INTO ops.alert_runs (run_id, looked_at) VALUES (%s, %s)", (run["run_id"], now))
     covered: dict[tuple[str, str], set[str]] = {}
     for one in store.rows(opened, questions.OPEN):
@@ -106,7 +113,7 @@ def _look(
         if why := resolution.why_over(opened, one, rules, by_dataset):
             over.append(store.one(opened, questions.RESOLVE, {"now": now, "why": why, "alert_id": one["alert_id"]}))
     _post(opened, "resolved", over, rules, channels, now)
-    return new, over
+    return new, over, problems
 
 
 def _open(opened: store.Connection, finding: Finding, silences: list[dict[str, Any]], now: datetime) -> Alert | None:

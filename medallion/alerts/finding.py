@@ -44,7 +44,7 @@ def samples(texts: Iterable[str], contract: Contract | None) -> list[dict[str, A
     found = []
     for text in texts:
         try:
-            row = json.loads(text)
+            row = json.loads(text, parse_constant=str)  # PostgreSQL's JSON has no NaN
         except ValueError:
             continue  # a figure, not a row
         if isinstance(row, dict):

@@ -80,13 +80,13 @@ GROUP BY 1
 LAST_ASKED = f"""
 SELECT logical_date, ended_at FROM (
   SELECT logical_date, ended_at, story FROM ops.runs
-  WHERE state IN {ENDED_WELL} AND logical_date IS NOT NULL ORDER BY opened_at DESC LIMIT 200
+  WHERE state IN {ENDED_WELL} AND logical_date IS NOT NULL ORDER BY opened_at DESC LIMIT 50
 ) AS last WHERE story->'reads' ? %(dataset)s ORDER BY logical_date DESC, ended_at DESC LIMIT 1
 """
 
 LAST_ENDED = f"""
 SELECT ended_at FROM (
-  SELECT ended_at, story FROM ops.runs WHERE state IN {ENDED_WELL} ORDER BY opened_at DESC LIMIT 200
+  SELECT ended_at, story FROM ops.runs WHERE state IN {ENDED_WELL} ORDER BY opened_at DESC LIMIT 50
 ) AS last WHERE story->'reads' ? %(dataset)s ORDER BY ended_at DESC LIMIT 1
 """
 

@@ -290,6 +290,15 @@ def test_runs_that_ended_long_ago_are_not_told(place: AlertPlace) -> None:
     assert told(place.look(datetime.now(UTC) + timedelta(hours=167))) == [("run_failed", SILVER.dataset, day(0))]
 
 
+def test_a_story_that_makes_no_sense_hides_no_other(place: AlertPlace) -> None:
+    strange = place.failed(day(0), "ValueError: x", writes=[write(SILVER, day(0), 9.0, {"rule": "no verdict"})])
+    place.failed(day(1), "ValueError: x", at=SILVER)
+    look = place.look()
+    assert told(look) == [("run_failed", SILVER.dataset, day(1))]
+    assert look.problems == (f"run {strange} could not be looked at: KeyError",)
+    assert place.look().problems == ()
+
+
 def test_freshness_knows_every_dataset_and_forgets_those_that_are_gone(place: AlertPlace) -> None:
     place.merged(day(0), {BRONZE: 100.0, SILVER: 100.0})
     place.look()

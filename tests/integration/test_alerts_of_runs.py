@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 
 from medallion import domain, job
+from medallion.contract import Contract
 from medallion.domain import Domains
 from medallion.errors import GateRefused, MedallionError, SchemaViolation
 from medallion.pipeline import Lake, Request, execute
 from medallion.settings import Settings
 from tests.alert_place import AlertPlace
+from tests.crash.place import Place, nth_day
 from tests.small_domain import GOLD_PY, HEADER, Document, csv, write
 from tests.webhook import Webhook
 
@@ -43,6 +46,14 @@ def till(documents: dict[str, Document]) -> None:
     documents["bronze.orders.odcs.yaml"]["slaProperties"].append({"property": "frequency", "value": 1, "unit": "d"})
 
 
+class Shop(Place):
+    """A place whose last table is critical."""
+
+    @property
+    def latest(self) -> Contract:
+        return dataclasses.replace(super().latest, critical=True)
+
+
 class Till:
     """The domain in a lake; runs as `medallion run` has them, with what follows."""
 
@@ -66,6 +77,20 @@ class Till:
 def hook() -> Iterator[Webhook]:
     with Webhook() as hook:
         yield hook
+
+
+def test_the_commands_look_for_alerts_whatever_came_of_them(stack: Settings, hook: Webhook) -> None:
+    with AlertPlace(stack) as place:
+        place.clear(team=hook.url)
+        where = {"warehouse": "postgres", "warehouse_postgres": place.settings.postgres}
+        shop = Shop(place.settings.model_copy(update=where), f"d{place.settings.postgres.database}")
+        refused = shop.run(nth_day(0), refused=True)
+        assert refused.code == 3
+        assert f"alert 1 (critical): a pipeline run for {nth_day(0)} failed at {shop.latest.dataset}: the gate" in refused.err
+        merged = shop.run(nth_day(0))
+        assert (merged.code, merged.json["state"]) == (0, "merged")
+        assert f"alert 1 is over: run {merged.json['run_id']} ended well" in merged.err
+        assert ["RESOLVED" in title for title in hook.titles] == [False, True]
 
 
 def test_four_alerts_and_four_cleared(stack: Settings, hook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,8 +62,8 @@ def test_rows_are_shown_without_personal_columns() -> None:
     contract = gold("sales", {"id": "bigint", "customer": "string"})
     personal = contract.columns[1].__class__("customer", "string", False, "", True, "Customer Name")
     contract = contract.__class__(**{**vars(contract), "columns": (contract.columns[0], personal)})
-    rows = ['{"id": 1, "customer": "ann", "Customer Name": "ann"}', "9 rows", *['{"id": 2}'] * 5]
-    assert samples(rows, contract) == [{"id": 1}, {"id": 2}, {"id": 2}]
+    rows = ['{"id": 1, "customer": "ann", "Customer Name": "ann"}', "9 rows", '{"id": NaN}', *['{"id": 2}'] * 5]
+    assert samples(rows, contract) == [{"id": 1}, {"id": "NaN"}, {"id": 2}]
     assert samples(rows, None) == []
 
 
