@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from medallion import terminal
 from medallion.audit.record import record_commands
 from medallion.commands import (
+    alerts,
     audit,
     backup,
     contract,
@@ -52,6 +53,8 @@ app.add_typer(backup.app)
 app.add_typer(warehouse.app)
 app.add_typer(audit.app)
 app.add_typer(dashboards.app)
+app.add_typer(alerts.watching)
+app.add_typer(alerts.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 
@@ -174,7 +177,7 @@ def merge(run_id: str) -> None:
     from medallion import job
     from medallion.pipeline import Lake, merge_run
 
-    with Lake(load()) as lake, job.backed_up(lake, terminal.reporter()):
+    with Lake(load()) as lake, job.alerted(lake, terminal.reporter()), job.backed_up(lake, terminal.reporter()):
         outcome = merge_run(lake, run_id, terminal.reporter())
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
@@ -195,10 +198,11 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
     from medallion import janitor, job, recovery
     from medallion.pipeline import Lake
 
-    with Lake(load()) as lake, job.backed_up(lake, terminal.reporter(sys.stderr)):
+    report = terminal.reporter(sys.stderr)
+    with Lake(load()) as lake, job.alerted(lake, report), job.backed_up(lake, report):
         found = [asdict(one) for one in recovery.resume(lake.nessie, lake.journal, run_id)]
         if any(row["story"].get("options", {}).get("publish") for row in lake.journal.runs(1000, states=("merged",))):
-            publication = job.publish_gold(lake, terminal.reporter(sys.stderr))
+            publication = job.publish_gold(lake, report)
             found += [
                 {"run_id": r, "before": "merged", "after": "published", "why": f"publication {publication['sequence']}"}
                 for r in publication["marked"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -223,6 +223,23 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """When data is to come, as the contract's `slaProperties` and its calendar say it: a date for each day on which its
+    source works (one of `weekdays`, Monday is 0; no holiday of the named calendar; none of the days `closed`), or something
+    every `hours` hours. `by` is how long after the beginning of a date, UTC, it is to be on main; None: no time is promised."""
+
+    hours: int | None = None
+    by: timedelta | None = None
+    weekdays: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+    holidays: str | None = None
+    closed: tuple[date, ...] = ()
+
+    def due(self, when: date) -> datetime | None:
+        """By when a date is to be there."""
+        return None if self.by is None else datetime.combine(when, time(), UTC) + self.by
+
+
+@dataclass(frozen=True)
 class Near:
     """A column of names of which variants are looked for; `similarity` is from 0.5 to 1."""
 
@@ -266,6 +283,9 @@ class Contract:
     anomalies: Watch | None = None
     deduplicate: Deduplication = Deduplication()
     publication: PublishedAs = "replace"
+    promise: Promise | None = None
+    critical: bool = False
+    """Whether somebody is to be told when a run fails at it."""
 
     @property
     def dataset(self) -> str:

@@ -70,6 +70,7 @@ class _Show:
         with backed_up(self.lake, self.report):
             self.outcomes.append(execute(self.lake, Request(day, domain=self.domain, publish=True), self.report))
             publish_gold(self.lake, self.report, domains=self.everything)
+        self._alerts()
 
     def spoiled_day(self) -> None:
         lake, report = self.lake, self.report
@@ -88,7 +89,13 @@ class _Show:
         if (now := lake.nessie.reference("main").hash) != main:
             raise MedallionError(f"main moved from {main} to {now} though the gate refused", hint="please report it")
         report(f"main is still at {main[:12]}, the warehouse still shows {DAYS[-1]}")
+        self._alerts()
         return self.day(SPOILED)
+
+    def _alerts(self) -> None:
+        from medallion.alerts.evaluate import tell
+
+        tell(self.lake.settings, self.everything.contracts, self.report)
 
     def _land(self, day: date, *, spoiled: bool = False) -> None:
         wanted = [d for d in DATASETS if self.domain in (None, d.split(".")[1])]

@@ -4,10 +4,12 @@
     ├── UsageError            2    wrong command, argument or setting
     │   ├── SettingsError     2    a setting that does not exist or does not parse
     │   └── ContractError     2    a contract that cannot be used
+    │       └── BreakingSchema 2   its columns would break those who read the table as it is
     ├── GateRefused           3    the rules refused what the run wrote; main is unchanged
     ├── ConflictError         4    others changed what the run read, more often than we retry
     ├── ServiceUnavailable    5    a server does not answer, or refuses our secret (retryable)
     └── InputError            6    a delivery is missing or cannot be read
+        └── SchemaViolation   6    a delivery lacks columns, or its header cannot be read
 
 A message says what happened, where, and what state things are in; `hint` says what to do next.
 A person at a terminal sees both; the traceback goes to the log.
@@ -102,6 +104,10 @@ class ContractError(UsageError):
         return error
 
 
+class BreakingSchema(ContractError):
+    """A contract whose columns would break those who read the table as it is."""
+
+
 class GateRefused(MedallionError):
     """The rules refused what the run wrote. `main` and the warehouse are unchanged."""
 
@@ -125,3 +131,7 @@ class InputError(MedallionError):
     """A delivery is missing, or cannot be read as its contract says."""
 
     exit_code = 6
+
+
+class SchemaViolation(InputError):
+    """A delivery lacks columns of its contract, or its header cannot be read."""

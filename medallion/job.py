@@ -79,7 +79,7 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool =
 
     report = reporter_beside_json() if options.json else reporter()
     request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish, options.refetch)
-    with Lake(load()) as lake, backed_up(lake, report) as copied:
+    with Lake(load()) as lake, alerted(lake, report), backed_up(lake, report) as copied:
         for one in resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
@@ -110,13 +110,13 @@ def publish(
     from medallion.settings import load
 
     wanted = parse_date(date) if date else None
-    with Lake(load()) as lake:
+    report = reporter_beside_json() if as_json else reporter()
+    with Lake(load()) as lake, alerted(lake, report):
         if wanted and not lake.journal.merged(wanted):
             raise InputError(
                 f"no run of {wanted} was merged: main holds nothing of it to publish",
                 hint=f"`medallion run --date {wanted}` first",
             )
-        report = reporter_beside_json() if as_json else reporter()
         shown = publish_gold(lake, report, at, allow_rewind=allow_rewind, allow_breaking=allow_breaking)
     if as_json:
         show_json(shown)
@@ -129,7 +129,7 @@ def marts(as_json: bool = False) -> None:
 
     with Lake(load()) as lake:
         report = reporter_beside_json() if as_json else reporter()
-        with backed_up(lake, report) as copied:
+        with alerted(lake, report), backed_up(lake, report) as copied:
             shown = build_marts(lake, report)
     if as_json:
         show_json(shown | copied)
@@ -146,6 +146,19 @@ def back_up(lake: Lake, report: Report) -> dict[str, Any]:
     from medallion.backup.backup import after_merge
 
     return {"backup": after_merge(lake.settings, report)}
+
+
+@contextmanager
+def alerted(lake: Lake, report: Report) -> Iterator[None]:
+    """Do what may end runs, and look for alerts afterwards, also where it has failed; an interruption leaves that to the next."""
+    from medallion.alerts.evaluate import tell
+
+    try:
+        yield
+    except Exception:
+        tell(lake.settings, lake.domains.contracts, report)
+        raise
+    tell(lake.settings, lake.domains.contracts, report)
 
 
 @contextmanager

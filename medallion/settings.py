@@ -139,6 +139,12 @@ class Backup(_Part):
     wait_s: int = Field(default=300, ge=1)
 
 
+class Alerts(_Part):
+    """Where alerts are sent: a channel's name -> its Apprise URL, which holds secrets."""
+
+    channels: dict[str, SecretStr] = Field(default_factory=dict)
+
+
 MartTarget = Literal["postgres_local", "snowflake_dev", "snowflake_prod", "spark"]
 
 
@@ -204,6 +210,7 @@ class Settings(BaseSettings):
     backup: Backup = Backup()
     marts: Marts = Marts()
     audit: Audit = Audit()
+    alerts: Alerts = Alerts()
     ports: Ports = Ports()
 
     @classmethod
@@ -239,7 +246,7 @@ def _refuse_unknown_variables() -> None:
     for name in sorted(os.environ):
         upper = name.upper()
         if upper.startswith("MEDALLION_") and upper not in allowed:
-            if upper.startswith(("MEDALLION_SPARK__CONF__", "MEDALLION_SOURCES__")):
+            if upper.startswith(("MEDALLION_SPARK__CONF__", "MEDALLION_SOURCES__", "MEDALLION_ALERTS__CHANNELS__")):
                 continue
             raise SettingsError(
                 f"the environment variable {name} is no setting of medallion",

@@ -27,7 +27,7 @@ def read_profile(profile: str, conf: Path) -> dict[str, Any]:
     folder = Path(os.environ.get("MEDALLION_CONF", conf))
     path = folder / f"{profile}.toml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.toml"))) or "none"
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.toml") if p.name != "alerts.toml")) or "none"
         raise SettingsError(
             f"profile '{profile}' has no file {path}",
             hint=f"set MEDALLION_PROFILE to one of: {known}",

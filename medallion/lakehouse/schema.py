@@ -17,7 +17,7 @@ from pyiceberg.table import StaticTable
 from pyiceberg.types import DecimalType, IcebergType, ListType, MapType, NestedField, StructType
 
 from medallion.contract import Contract
-from medallion.errors import ContractError
+from medallion.errors import BreakingSchema
 from medallion.lakehouse.table import iceberg_type
 
 Kind = Literal["added", "widened", "gone", "retyped"]
@@ -77,13 +77,13 @@ def differences(old: Sequence[NestedField], new: Sequence[NestedField]) -> list[
 def changes(table: StaticTable, contract: Contract) -> list[Difference]:
     """What has to be done to a table so that it is as its contract says.
 
-    Raises: ContractError, with both sides side by side, if that would break readers.
+    Raises: BreakingSchema, with both sides side by side, if that would break readers.
     """
     wanted = of_contract(contract)
     found = differences(table.schema().fields, wanted)
     if breaking := [one for one in found if one.breaks]:
         first = breaking[0]
-        raise ContractError(
+        raise BreakingSchema(
             f"{contract.path}: column '{first.path}' is {first.old} in the table and {first.new or 'nothing'} in the contract\n"
             + side_by_side(table.schema().fields, wanted, ("the table", "the contract")),
             hint=f"that breaks readers: give the new shape a dataset of a new name, as in {contract.name}_v2, or undo the change",

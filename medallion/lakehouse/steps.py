@@ -73,6 +73,13 @@ STEPS = {
     "restore.files": "a new stack's buckets are filled from the second location",
     "restore.runs": "what was under way at that time is ended in the new stack's journal",
     "restore.branches": "branches whose files were not copied are removed in the new stack",
+    "alert.open": "alerts are opened and resolved, with what is to be sent of them, in one transaction",
+    "alert.send": "a message about alerts is sent to a channel",
+    "alert.test": "a message is sent to a channel, to see that it comes",
+    "alert.sent": "that it was sent, or not, is noted",
+    "alert.acknowledge": "somebody takes note of alerts",
+    "alert.silence": "alerts of some kind are not sent for a while",
+    "alert.unsilence": "they are again",
 }
 """Every step and what it does. A name in the code may go on after a dot with a dataset: `write.silver.sales.orders`."""
 

@@ -2,9 +2,9 @@
 
 The schema is written there and nowhere else. What ODCS has no word for stands under `customProperties`: on the
 contract `layer`, `zone`, `materialisation`, `delivery`, `layout`, `deduplicate`, `published`, `publication`,
-`anomalies`, `freshness`; on a property, a relationship or a quality rule `tolerance` and `quarantine` (and `severity` where
-ODCS has no word for it), on a property `metrics`, on a quality rule `scope`; on the table `parseTolerance`.
-A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
+`anomalies`, `freshness`, `calendar`, `critical`; on a property, a relationship or a quality rule `tolerance` and
+`quarantine` (and `severity` where ODCS has no word for it), on a property `metrics`, on a quality rule `scope`; on the
+table `parseTolerance`. A bronze property's `physicalName` is what deliveries call the column, where that is not its name.
 See https://bitol-io.github.io/open-data-contract-standard/v3.1.0/.
 """
 
@@ -45,6 +45,7 @@ from medallion.odcs import deduplicate as deduplicate_of
 from medallion.odcs import delivery as delivery_of
 from medallion.odcs import layout as layout_of
 from medallion.odcs import materialisation as materialisation_of
+from medallion.odcs import promise as promise_of
 from medallion.odcs import publication as publication_of
 from medallion.odcs import yaml_lines
 from medallion.odcs.rules import RuleReader
@@ -66,6 +67,7 @@ _DEFAULT_TYPES = {
 }  # fmt: skip
 _CUSTOM = {
     "layer", "zone", "materialisation", "delivery", "layout", "deduplicate", "published", "publication", "anomalies", "freshness",
+    "calendar", "critical",
 }  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _STANDARD = "see the Open Data Contract Standard 3.1"
@@ -148,6 +150,9 @@ class _Reader(RuleReader):
         published = custom.get("published", True)
         if not isinstance(published, bool):
             self.note("customProperties.published", f"{published!r} is neither true nor false", "write true or false")
+        critical = custom.get("critical", False)
+        if not isinstance(critical, bool):
+            self.note("customProperties.critical", f"{critical!r} is neither true nor false", "write true or false")
         keyed = sorted((item.primaryKeyPosition or 1, str(item.name)) for item in table.properties or [] if item.primaryKey)
         retention = next((p.value for p in odcs.slaProperties or [] if p.property == "retention"), None)
         team = odcs.team if isinstance(odcs.team, list) else (odcs.team.members or [] if odcs.team else [])
@@ -181,6 +186,7 @@ class _Reader(RuleReader):
             with self.going_on():
                 told = custom.get("publication")
                 publication = publication_of.read(told, layer, published, materialisation, layout, self)
+        promise = promise_of.read(odcs.slaProperties, custom.get("calendar"), self)
         if self.found:
             raise ContractError.of(self.found)
         assert layer in LAYERS
@@ -206,6 +212,8 @@ class _Reader(RuleReader):
             anomalies=anomalies,
             deduplicate=deduplicate,
             publication=publication,
+            promise=promise,
+            critical=critical,
         )
 
     def odcs(self) -> OpenDataContractStandard:

@@ -226,6 +226,12 @@ CREATE TABLE IF NOT EXISTS ops.alert_messages (
 COMMENT ON TABLE ops.alert_messages IS
   'what is to be sent, written in the transaction that opens or resolves alerts; kept until it was sent';
 
+CREATE TABLE IF NOT EXISTS ops.alert_runs (
+  run_id text PRIMARY KEY,
+  looked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE ops.alert_runs IS 'the runs that ended and were looked at for alerts, in the transaction that opened these';
+
 CREATE TABLE IF NOT EXISTS ops.silences (
   silence_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   rule text,

@@ -32,6 +32,11 @@ def _nth(year: int, month: int, weekday: int, n: int) -> date:
 CALENDARS = {"US": _united_states}
 
 
+def is_holiday(when: date, calendar: str) -> bool:
+    """Whether a date is itself a holiday. Raises: KeyError for a calendar that is not one of CALENDARS."""
+    return when in CALENDARS[calendar](when.year)
+
+
 @lru_cache(maxsize=4096)
 def is_near(when: date, calendar: str) -> bool:
     """Whether a date is a holiday, of the weekend that one makes longer (the two days before a Monday's, the

@@ -54,6 +54,6 @@ def arrived(
     return Arrival(replace(delivered, rows=rows.num_rows), rows, extra, len(malformed))
 
 
-def refuse(contract: Contract, delivered: Delivered, problem: str, hint: str = AGAIN) -> InputError:
+def refuse(contract: Contract, delivered: Delivered, problem: str, kind: type[InputError] = InputError) -> InputError:
     """The error for a delivery that cannot be read; names the dataset and where it lies."""
-    return InputError(f"{contract.dataset}: {delivered.uri}: {problem}", hint=hint, dataset=contract.dataset)
+    return kind(f"{contract.dataset}: {delivered.uri}: {problem}", hint=AGAIN, dataset=contract.dataset)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from medallion.contract import Contract
+from medallion.errors import SchemaViolation
 from medallion.lakehouse.history import Delivered
 from medallion.sources.arrival import EXTRA, Arrival, arrived, refuse
 
@@ -17,8 +18,8 @@ _END = "\x04 end of the file \x04"
 def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     """Read a CSV file.
 
-    Raises: InputError for an empty file, bytes that are not UTF-8 (with the line), a header that lost,
-        doubled or renamed a column, or a quote that is never closed.
+    Raises: SchemaViolation for a header that lost, doubled or renamed a column; InputError for an empty file, bytes
+        that are not UTF-8 (with the line), or a quote that is never closed.
     """
     if not data.strip():
         raise refuse(contract, delivered, "the file is empty")
@@ -31,15 +32,15 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     try:
         header = next(csv.reader(text.splitlines()[:1], strict=True))
     except (csv.Error, StopIteration) as error:
-        raise refuse(contract, delivered, f"line 1 is no header: {error}") from error
+        raise refuse(contract, delivered, f"line 1 is no header: {error}", SchemaViolation) from error
     wanted = [column.source for column in contract.columns]
     lost = [name for name in wanted if name not in header]
     extra = [name for name in header if name not in wanted]
     if lost:
         also = f"; it has {', '.join(map(repr, extra))} instead" if extra else ""
-        raise refuse(contract, delivered, f"the header lacks {', '.join(map(repr, lost))}{also}")
+        raise refuse(contract, delivered, f"the header lacks {', '.join(map(repr, lost))}{also}", SchemaViolation)
     if doubled := sorted({name for name in header if header.count(name) > 1}):
-        raise refuse(contract, delivered, f"the header has {', '.join(map(repr, doubled))} twice")
+        raise refuse(contract, delivered, f"the header has {', '.join(map(repr, doubled))} twice", SchemaViolation)
     malformed: dict[int, str] = {}
 
     def keep(row: pc.InvalidRow) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medallion.contract import Contract, Origin
-from medallion.errors import InputError, MedallionError, SettingsError
+from medallion.errors import InputError, MedallionError, SchemaViolation, SettingsError
 from medallion.session import silent
 from medallion.settings import Source
 from medallion.sources.asking import Asked, Denied, Parcel, patiently, unreachable
@@ -53,7 +53,7 @@ def extract(asked: Asked) -> Parcel:
             try:
                 table = spark.read.format("jdbc").options(**options).load()
                 if lost := [name for name in names if name not in table.columns]:
-                    raise _refuse(contract, uri, f"the table lacks the columns {', '.join(map(repr, lost))}")
+                    raise _refuse(contract, uri, f"the table lacks the columns {', '.join(map(repr, lost))}", SchemaViolation)
                 rows = table.select(*(f"`{name}`" for name in names)).orderBy(*(f"`{name}`" for name in order)).toArrow()
             except (Py4JJavaError, PySparkException) as error:
                 raise _told(source, contract, origin, uri, error) from error
@@ -91,8 +91,8 @@ def _told(source: Source, contract: Contract, origin: Origin, uri: str, error: E
     return _refuse(contract, uri, said)
 
 
-def _refuse(contract: Contract, uri: str, problem: str) -> InputError:
-    return InputError(
+def _refuse(contract: Contract, uri: str, problem: str, kind: type[InputError] = InputError) -> InputError:
+    return kind(
         f"{contract.dataset}: {uri}: {problem}",
         hint="nothing was landed; has the database this table with these columns, and is the contract right?",
         dataset=contract.dataset,

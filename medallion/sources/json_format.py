@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from medallion.contract import Contract
+from medallion.errors import SchemaViolation
 from medallion.lakehouse.history import Delivered
 from medallion.sources.arrival import EXTRA, Arrival, arrived, refuse
 
@@ -22,7 +23,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     Numbers keep their digits, `null` and absent values are null, true and false are text, nested
     values are JSON. A record that is no object is malformed.
     Raises: InputError for what is no JSON (with line and column; HTML is called by its name; a name
-        that stands twice in one object counts as none), no list, an empty list, or a column that no
+        that stands twice in one object counts as none), no list, an empty list; SchemaViolation for a column that no
         record has.
     """
     rows = _records(contract, delivered, data)
@@ -33,7 +34,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     extra = tuple(key for key in keys if key not in wanted)
     if lost := [name for name in wanted if name not in keys]:
         also = f"; they have {', '.join(map(repr, extra))} instead" if extra else ""
-        raise refuse(contract, delivered, f"no record has {', '.join(map(repr, lost))}{also}")
+        raise refuse(contract, delivered, f"no record has {', '.join(map(repr, lost))}{also}", SchemaViolation)
     extras = [[(key, _text(row[key])) for key in extra if key in row] or None for row in good.values()]
     try:
         table = pa.table(

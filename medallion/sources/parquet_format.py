@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medallion.contract import Contract
+from medallion.errors import SchemaViolation
 from medallion.lakehouse.history import Delivered
 from medallion.sources.arrival import EXTRA, Arrival, arrived, refuse
 
@@ -20,8 +21,8 @@ _ARROW = {
 
 
 def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
-    """Read a Parquet file. Raises: InputError for what is no Parquet file, has no row, lost a column, or
-    has one whose values do not fit the contract's type."""
+    """Read a Parquet file. Raises: InputError for what is no Parquet file, or has no row; SchemaViolation for one that
+    lost a column, or has one whose values do not fit the contract's type."""
     try:
         rows = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
@@ -29,7 +30,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
     wanted = [column.source for column in contract.columns]
     extra = tuple(name for name in rows.column_names if name not in wanted)
     if lost := [name for name in wanted if name not in rows.column_names]:
-        raise refuse(contract, delivered, f"lacks the columns {', '.join(map(repr, lost))}")
+        raise refuse(contract, delivered, f"lacks the columns {', '.join(map(repr, lost))}", SchemaViolation)
     if rows.num_rows == 0:
         raise refuse(contract, delivered, "has no row")
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
@@ -39,7 +40,7 @@ def parse(contract: Contract, delivered: Delivered, data: bytes) -> Arrival:
             columns[column.name] = found.cast(arrow_type(column.type) or found.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             problem = f"column '{column.source}' is {found.type}, not {column.type}: {error}"
-            raise refuse(contract, delivered, problem) from error
+            raise refuse(contract, delivered, problem, SchemaViolation) from error
     values = zip(*(_text(rows[name]) for name in extra), strict=True)
     extras = [list(zip(extra, row, strict=True)) for row in values]
     columns["_source_row"] = pa.array(range(1, rows.num_rows + 1), pa.int64())

@@ -20,10 +20,12 @@ CODES = {
     "UsageError": 2,
     "SettingsError": 2,
     "ContractError": 2,
+    "BreakingSchema": 2,
     "GateRefused": 3,
     "ConflictError": 4,
     "ServiceUnavailable": 5,
     "InputError": 6,
+    "SchemaViolation": 6,
 }
 
 

@@ -1,0 +1,105 @@
+"""What people do about alerts: look, take note, silence. For the command line and the dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from medallion.alerts import store
+from medallion.errors import UsageError
+from medallion.lakehouse.steps import step
+
+LISTED = (
+    "alert_id", "severity", "rule", "dataset", "logical_date", "run_id", "summary", "opened_at", "state", "acknowledged_by",
+    "command",
+)  # fmt: skip
+_STATE = """
+SELECT *, CASE WHEN resolved_at IS NOT NULL THEN 'resolved' WHEN acknowledged_at IS NOT NULL THEN 'acknowledged'
+  WHEN silence_id IS NOT NULL THEN 'silenced' ELSE 'open' END AS state
+FROM ops.alerts
+"""
+
+
+def alerts(connection: store.Connection, *, all_: bool = False, limit: int = 500) -> list[dict[str, Any]]:
+    """Alerts that are open, the gravest first; or all, the newest first. With their `state`: `open`, `acknowledged`,
+    `silenced` or `resolved`."""
+    where = "" if all_ else "WHERE resolved_at IS NULL"
+    order = "" if all_ else "array_position(ARRAY['critical', 'error', 'warning'], severity), "
+    return store.rows(connection, f"{_STATE} {where} ORDER BY {order}opened_at DESC, alert_id DESC LIMIT %s", (limit,))
+
+
+def alert(connection: store.Connection, alert_id: int) -> dict[str, Any]:
+    """One alert with its `state` and its `messages`. Raises: UsageError if there is none."""
+    found = store.rows(connection, f"{_STATE} WHERE alert_id = %s", (alert_id,))
+    if not found:
+        raise UsageError(f"there is no alert {alert_id}", hint="`medallion alerts list --all` shows which there are")
+    sent = "SELECT * FROM ops.alert_messages WHERE %s = ANY(alert_ids) ORDER BY message_id"
+    return found[0] | {"messages": store.rows(connection, sent, (alert_id,))}
+
+
+def acknowledge(connection: store.Connection, ids: Sequence[int], who: str) -> list[dict[str, Any]]:
+    """Note that somebody has taken note. One that is acknowledged stays as it is.
+
+    Returns: these alerts. Raises: UsageError if one of them does not exist: nothing is changed then.
+    """
+    with connection.transaction():
+        found = store.rows(connection, "SELECT alert_id FROM ops.alerts WHERE alert_id = ANY(%s) FOR UPDATE", (list(ids),))
+        if lacking := sorted({*ids} - {row["alert_id"] for row in found}):
+            raise UsageError(
+                f"there is no alert {', '.join(map(str, lacking))}; nothing was changed",
+                hint="`medallion alerts list --all` shows which there are",
+            )
+        with step("alert.acknowledge"):
+            connection.execute(
+                "UPDATE ops.alerts SET acknowledged_at = clock_timestamp(), acknowledged_by = %s "
+                "WHERE alert_id = ANY(%s) AND acknowledged_at IS NULL",
+                (who, list(ids)),
+            )
+        return store.rows(connection, f"{_STATE} WHERE alert_id = ANY(%s) ORDER BY alert_id", (list(ids),))
+
+
+def silence(
+    connection: store.Connection,
+    *,
+    duration: timedelta,
+    why: str,
+    who: str,
+    rule: str | None = None,
+    dataset: str | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Send nothing about new alerts of a rule, of a dataset (a name, with `*`), of both, or of any, for a while. They are
+    recorded all the same, and sent afterwards if they are still open.
+
+    Returns: the silence. Raises: UsageError without a reason, or for no time to come.
+    """
+    if not why.strip():
+        raise UsageError("a silence without a reason", hint="say why, in a few words")
+    if duration <= timedelta(0):
+        raise UsageError("a silence that is over at once", hint="say for how long, as in 2h")
+    until = (now or datetime.now(UTC)) + duration
+    with step("alert.silence"):
+        return store.one(
+            connection,
+            "INSERT INTO ops.silences (rule, dataset, until, who, why) VALUES (%s, %s, %s, %s, %s) RETURNING *",
+            (rule, dataset, until, who, why),
+        )
+
+
+def unsilence(connection: store.Connection, silence_id: int, now: datetime | None = None) -> dict[str, Any]:
+    """End a silence now. Returns: the silence. Raises: UsageError if it does not exist, or is over."""
+    with step("alert.unsilence"):
+        found = store.rows(
+            connection,
+            "UPDATE ops.silences SET until = %(now)s WHERE silence_id = %(id)s AND until > %(now)s RETURNING *",
+            {"now": now or datetime.now(UTC), "id": silence_id},
+        )
+    if not found:
+        raise UsageError(f"there is no silence {silence_id} now", hint="`medallion alerts silences` shows those there are")
+    return found[0]
+
+
+def silences(connection: store.Connection, now: datetime | None = None) -> list[dict[str, Any]]:
+    """The silences of now."""
+    return store.rows(connection, "SELECT * FROM ops.silences WHERE until > %s ORDER BY until", (now or datetime.now(UTC),))

@@ -1,0 +1,307 @@
+"""Messages: grouped, sent once the channel is there, by whoever comes next; silences, acknowledgements, and the commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medallion.alerts import actions, store
+from medallion.alerts.evaluate import evaluate, tell
+from medallion.errors import SettingsError, UsageError
+from medallion.lakehouse import steps
+from medallion.settings import ROOT, Settings
+from tests.alert_place import BRONZE, SILVER, AlertPlace, day, verdict, write
+from tests.webhook import Webhook
+
+LATER = timedelta(hours=2)
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    with Webhook() as hook:
+        yield hook
+
+
+@pytest.fixture(scope="module")
+def same_place(stack: Settings) -> Iterator[AlertPlace]:
+    with AlertPlace(stack) as place:
+        yield place
+
+
+@pytest.fixture
+def place(same_place: AlertPlace, hook: Webhook) -> AlertPlace:
+    same_place.clear(team=hook.url)
+    return same_place
+
+
+class Killed(BaseException):
+    """What a process does not survive."""
+
+
+@contextmanager
+def killed_at(name: str, after: bool = False) -> Iterator[None]:
+    """Within, the process ends before a step, or after it."""
+
+    @contextmanager
+    def around(step: str) -> Iterator[None]:
+        if step == name and not after:
+            raise Killed
+        yield
+        if step == name:
+            raise Killed
+
+    steps.around = around
+    try:
+        with pytest.raises(Killed):
+            yield
+    finally:
+        steps.around = None
+
+
+def failing(place: AlertPlace, number: int = 0) -> str:
+    return place.failed(day(number), "ValueError: no", at=SILVER)
+
+
+def test_a_message_says_what_there_is_to_know(place: AlertPlace, hook: Webhook) -> None:
+    for number in range(3):
+        place.merged(day(number), {SILVER: 100.0})
+    row = '{"order_id": 7}'
+    run = place.failed(
+        day(3),
+        "the gate refused …",
+        writes=[write(SILVER, day(3), 70.0, verdict("parses", 30, samples=[row]))],
+        reads=[SILVER],
+    )
+    look = place.look()
+    assert (look.sent, look.waiting, look.problems) == (1, 0, ())
+    (message,) = hook.received
+    assert message["type"] == "failure"
+    assert message["title"] == f"[medallion] ERROR: {look.opened[0]['summary']}"
+    for text in (
+        f"alert {look.opened[0]['alert_id']}, rule quality_drop, dataset {SILVER.dataset}, run {run}",
+        "score 70.0", "usual 100.0", "drop 0.3", "allowed 0.2", "parses (error): 30 of 100 rows", 'e.g. {"order_id": 7}',
+        f"look further: medallion quarantine show {SILVER.dataset} --date {day(3)} --run {run}", "message 1;",
+    ):  # fmt: skip
+        assert text in message["message"]
+    place.merged(day(3), {SILVER: 100.0})
+    place.look()
+    assert hook.received[1]["type"] == "success"
+    assert hook.titles[1] == f"[medallion] RESOLVED: {look.opened[0]['summary']}"
+    assert f": the score of {day(3)} is 100.0" in hook.received[1]["message"]
+    assert place.look().sent == 0
+
+
+def test_several_alerts_of_one_run_are_one_message(place: AlertPlace, hook: Webhook) -> None:
+    failing(place)
+    place.contracts[BRONZE.dataset] = dataclasses.replace(BRONZE, critical=True)
+    both = [write(contract, day(2), 9.0, verdict("x", 1)) for contract in (SILVER, BRONZE)]
+    run = place.failed(day(2), "the gate refused …", writes=both)
+    look = place.look()
+    assert (len(look.opened), look.sent) == (3, 2)
+    assert hook.titles[1] == f"[medallion] CRITICAL: 2 alerts of run {run}"
+
+
+def test_a_channel_that_is_down_loses_nothing(place: AlertPlace, hook: Webhook) -> None:
+    hook.up = False
+    failing(place)
+    look = place.look()
+    assert (look.sent, look.waiting) == (0, 1)
+    assert look.problems == ("1 messages wait for the channel 'team': the channel did not take it",)
+    assert "open-sesame" not in str(look)
+    assert place.look().waiting == 1
+    assert hook.asked == 1, "too early to ask again"
+    place.merged(day(0), {SILVER: 90.0})
+    assert place.look(datetime.now(UTC) + timedelta(seconds=31)).waiting == 2
+    assert hook.asked == 2, "what comes later waits for what was there before"
+    hook.up = True
+    assert place.look(datetime.now(UTC) + timedelta(seconds=80)).waiting == 2, "twice as long"
+    look = place.look(datetime.now(UTC) + LATER)
+    assert (look.sent, look.waiting) == (2, 0)
+    assert [title.partition(":")[0] for title in hook.titles] == ["[medallion] CRITICAL", "[medallion] RESOLVED"]
+    assert [row["tries"] for row in place.rows("SELECT tries FROM ops.alert_messages ORDER BY message_id")] == [3, 1]
+
+
+def test_no_channel_at_all_and_one_that_is_gone(place: AlertPlace, hook: Webhook) -> None:
+    place.clear()
+    failing(place)
+    assert (len(place.look().opened), place.look().waiting) == (1, 0)
+    place.clear(team=hook.url)
+    hook.up = False
+    failing(place)
+    place.look()
+    place.settings = AlertPlace.with_urls(place.settings)
+    assert place.look().problems == ("1 messages wait for the channel 'team': it is no longer in the settings",)
+
+
+@pytest.mark.parametrize(
+    ("step", "after", "received"),
+    [
+        ("alert.open", False, 1),
+        ("alert.open", True, 1),
+        ("alert.send", False, 1),
+        ("alert.send", True, 2),
+        ("alert.sent", True, 2),
+    ],
+)
+def test_whoever_is_killed_leaves_it_to_the_next(place: AlertPlace, hook: Webhook, step: str, after: bool, received: int) -> None:
+    """At least once, and each message says which it is."""
+    failing(place)
+    with killed_at(step, after):
+        place.look()
+    place.look()
+    assert len(hook.received) == received
+    ids = {message["message"].rpartition("message ")[2].partition(";")[0] for message in hook.received}
+    assert len(ids) == 1
+    assert [row["n"] for row in place.rows("SELECT count(*) AS n FROM ops.alerts")] == [1]
+
+
+def test_two_who_look_at_once_tell_it_once(place: AlertPlace, hook: Webhook) -> None:
+    failing(place)
+    with ThreadPoolExecutor(4) as pool:
+        looks = list(pool.map(lambda _: place.look(), range(4)))
+    assert sum(len(look.opened) for look in looks) == 1
+    assert len(hook.received) == 1
+
+
+def test_a_failing_look_is_told_in_one_line_and_caught_up(place: AlertPlace, hook: Webhook) -> None:
+    failing(place)
+    gone = place.settings.postgres.model_copy(update={"port": 1})
+    lines: list[str] = []
+    tell(place.settings.model_copy(update={"postgres": gone}), place.contracts, lines.append)
+    assert len(lines) == 1
+    assert lines[0].startswith("alerts could not be looked for, the next run or `medallion watch` does it: ServiceUnavailable: ")
+    tell(place.settings, place.contracts, lines.append)
+    assert lines[1].startswith("alert 1 (critical): a pipeline run for ")
+    assert len(hook.received) == 1
+
+
+def test_a_url_that_is_none_is_told_without_it(place: AlertPlace) -> None:
+    failing(place)
+    place.settings = AlertPlace.with_urls(place.settings, team="open-sesame")
+    look = place.look()
+    assert look.problems == (
+        "1 messages wait for the channel 'team': the setting alerts.channels.team is no URL that Apprise takes",
+    )
+
+
+# ── silences and acknowledgements ─────────────────────────────────────────────────────────────────
+def test_what_is_silenced_is_recorded_and_sent_later_if_it_is_still_open(place: AlertPlace, hook: Webhook) -> None:
+    place.look()
+    now = datetime.now(UTC)
+    with store.connection(place.settings.postgres) as connection:
+        made = actions.silence(connection, duration=timedelta(hours=1), why="moving", who="ann", dataset="silver.*")
+        actions.silence(connection, duration=timedelta(hours=1), why="another rule", who="ann", rule="gap")
+        failing(place)
+        assert (len(place.look().opened), len(hook.received)) == (1, 0)
+        assert [row["state"] for row in actions.alerts(connection)] == ["silenced"]
+        place.merged(day(0), {SILVER: 90.0})
+        assert (len(place.look().resolved), len(hook.received)) == (1, 0), "what was not told is not told to be over"
+        failing(place, 1)
+        place.look()
+        assert actions.unsilence(connection, made["silence_id"])["why"] == "moving"
+        assert place.look(now + timedelta(minutes=5)).sent == 1
+        assert f"for {day(1)}" in hook.titles[0]
+        with pytest.raises(UsageError, match=f"there is no silence {made['silence_id']} now"):
+            actions.unsilence(connection, made["silence_id"])
+        for wrong in ({"why": " ", "duration": LATER}, {"why": "x", "duration": timedelta(0)}):
+            with pytest.raises(UsageError, match="a silence"):
+                actions.silence(connection, who="ann", **wrong)  # type: ignore[arg-type]
+
+
+def test_who_took_note_first_stays(place: AlertPlace) -> None:
+    failing(place)
+    place.look()
+    with store.connection(place.settings.postgres) as connection:
+        with pytest.raises(UsageError, match="there is no alert 99; nothing was changed"):
+            actions.acknowledge(connection, [1, 99], "ann")
+        assert actions.alert(connection, 1)["state"] == "open"
+        assert [row["acknowledged_by"] for row in actions.acknowledge(connection, [1], "ann")] == ["ann"]
+        assert [row["acknowledged_by"] for row in actions.acknowledge(connection, [1], "bob")] == ["ann"]
+        assert actions.alert(connection, 1)["state"] == "acknowledged"
+
+
+# ── the commands ──────────────────────────────────────────────────────────────────────────────────
+@pytest.fixture
+def environment(place: AlertPlace, hook: Webhook, stack_environment: dict[str, str]) -> dict[str, str]:
+    """For programs that look at this place."""
+    database = {"MEDALLION_POSTGRES__DATABASE": place.settings.postgres.database}
+    return stack_environment | database | {"MEDALLION_ALERTS__CHANNELS__TEAM": hook.url}
+
+
+def medallion(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    program = [str(Path(sys.prefix) / "bin" / "medallion"), *words]
+    return subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_commands(place: AlertPlace, hook: Webhook, environment: dict[str, str]) -> None:
+    run = place.failed(day(0), "ValueError: no", at=SILVER)
+    place.look()
+
+    def said(*words: str) -> Any:
+        told = medallion(environment, "alerts", *words)
+        assert told.returncode == 0, told.stderr
+        assert "open-sesame" not in told.stdout + told.stderr
+        return json.loads(told.stdout) if "--json" in words else told.stdout
+
+    (listed,) = said("list", "--json")
+    assert (listed["alert_id"], listed["run_id"], listed["state"]) == (1, run, "open")
+    assert f"look further: medallion show {run}" in said("show", "1")
+    assert said("acknowledge", "1", "--who", "ann") == "alert 1: acknowledged by ann\n"
+    made = said("silence", "--rule", "run_failed", "--for", "2h", "--why", "moving", "--json")
+    assert (made["rule"], made["dataset"], made["why"]) == ("run_failed", None, "moving")
+    assert said("unsilence", str(made["silence_id"])) == f"silence {made['silence_id']} is over\n"
+    assert said("test", "team") == "the channel 'team' took it\n"
+    assert hook.titles[-1] == "[medallion] a test"
+    hook.up = False
+    down = medallion(environment, "alerts", "test", "team")
+    assert (down.returncode, down.stdout) == (5, "")
+    assert down.stderr.startswith("error: the channel 'team' did not take the message")
+    for wrong, told in (
+        (("alerts", "test", "nobody"), "there is no channel 'nobody'"),
+        (("alerts", "show", "99"), "there is no alert 99"),
+        (("alerts", "silence", "--for", "soon", "--why", "x"), "'soon' is no time"),
+        (("alerts", "silence", "--for", "2h", "--why", "x", "--rule", "none"), "there is no rule 'none'"),
+    ):
+        refused = medallion(environment, *wrong)
+        assert (refused.returncode, told in refused.stderr) == (2, True), refused.stderr
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_watch_ends_when_it_is_told_to(place: AlertPlace, hook: Webhook, environment: dict[str, str], sign: int) -> None:
+    failing(place)
+    program = [str(Path(sys.prefix) / "bin" / "medallion"), "watch", "--every", "60"]
+    started = subprocess.Popen(
+        program, cwd=ROOT, env=environment | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert started.stdout is not None
+    try:
+        lines = [started.stdout.readline()]
+        while not lines[-1].endswith("waiting\n"):
+            lines.append(started.stdout.readline())
+            assert lines[-1], started.communicate()
+        os.kill(started.pid, sign)
+        rest, errors = started.communicate(timeout=60)
+    finally:
+        started.kill()
+    assert (started.returncode, errors) == (0, "")
+    assert rest.endswith("the watch is over\n")
+    assert "open-sesame" not in "".join(lines)
+
+
+def test_rules_that_send_to_nowhere_are_refused(place: AlertPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "alerts.toml").write_text('[rules.late]\nkind = "gap"\nchannels = ["pager"]\n')
+    monkeypatch.setenv("MEDALLION_CONF", str(tmp_path))
+    with pytest.raises(SettingsError, match="rule 'late', channels: there is no channel 'pager'"):
+        evaluate(place.settings, place.contracts)

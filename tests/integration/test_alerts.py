@@ -1,0 +1,311 @@
+"""Each rule on a real occurrence, and silent on its near miss; opened once, over when it is over."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from medallion.alerts.evaluate import Look
+from medallion.contract import Contract, Promise
+from medallion.quality.gate import AS_USUAL
+from medallion.settings import Settings
+from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, verdict, write
+
+
+@pytest.fixture(scope="module")
+def same_place(stack: Settings) -> Iterator[AlertPlace]:
+    with AlertPlace(stack) as place:
+        yield place
+
+
+@pytest.fixture
+def place(same_place: AlertPlace) -> AlertPlace:
+    same_place.clear()
+    return same_place
+
+
+def told(look: Look, *kinds: str) -> list[tuple[str, str | None, Any]]:
+    found = [alert for alert in look.opened if alert["kind"] in kinds or not kinds]
+    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in found]
+
+
+def over(look: Look) -> list[tuple[str, str | None, Any]]:
+    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in look.resolved]
+
+
+# ── quality_drop ──────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("score", "fires"), [(70.0, True), (79.0, False), (81.0, False)])
+def test_a_score_that_falls_by_more_than_a_fifth(place: AlertPlace, score: float, fires: bool) -> None:
+    """The level is the median of the last seven dates, here 98.5: 21.2 % less is told, 20 % (78.8) and 19 % are not."""
+    usual = (100.0, 98.5, 30.0, 98.5, 97.0)  # an earlier bad day does not move the median
+    for number, points in enumerate(usual):
+        place.merged(day(number), {SILVER: points})
+    place.look()
+    run = place.merged(day(5), {SILVER: 77.6 if fires else score})
+    look = place.look()
+    assert told(look) == ([("quality_drop", SILVER.dataset, day(5))] if fires else [])
+    if fires:
+        (alert,) = look.opened
+        assert alert["detail"]["figures"] == {"score": 77.6, "usual": 98.5, "drop": 0.2122, "allowed": 0.2}
+        assert alert["summary"].endswith("fell by 21%, from 98.5 to 77.6; the run is on main")
+        assert alert["command"] == f"medallion quarantine show {SILVER.dataset} --date {day(5)} --run {run}"
+        assert told(place.look()) == [], "it is told once"
+        place.merged(day(6), {SILVER: 60.0})
+        assert over(place.look()) == [], "the next day is as bad"
+        place.merged(day(6), {SILVER: 97.0})
+        look = place.look()
+        assert over(look) == [("quality_drop", SILVER.dataset, day(5)), ("quality_drop", SILVER.dataset, day(6))]
+        assert [alert["resolved_why"] for alert in look.resolved] == [f"the score of {day(6)} is 97.0"] * 2
+
+
+def test_a_dataset_without_a_past_has_nothing_to_fall_from(place: AlertPlace) -> None:
+    place.merged(day(0), {SILVER: 100.0})
+    place.merged(day(1), {SILVER: 100.0})
+    place.merged(day(2), {SILVER: 10.0})
+    assert told(place.look()) == []
+
+
+def test_a_day_that_the_gate_refused_is_one_alert_with_rows_and_without_personal_data(place: AlertPlace) -> None:
+    columns = (*SILVER.columns, dataclasses.replace(SILVER.columns[0], name="customer", personal=True))
+    place.contracts[SILVER.dataset] = dataclasses.replace(SILVER, columns=columns)
+    for number in range(3):
+        place.merged(day(number), {SILVER: 100.0})
+    place.look()
+    rows = ('{"order_id": 3, "customer": "ann"}', '{"order_id": 4, "customer": "bob"}')
+    bad = write(SILVER, day(3), 70.0, verdict("parses", 30, samples=list(rows)), verdict("fine", 0))
+    run = place.failed(day(3), "the gate refused run …", writes=[bad], reads=[SILVER])
+    (alert,) = place.look().opened
+    assert (alert["rule"], alert["run_id"]) == ("quality_drop", run), "not a failed run besides"
+    assert alert["detail"]["also"] == ["run_failed"]
+    assert alert["detail"]["rules"] == [{"rule": "parses", "severity": "error", "bad": 30, "judged": 100, "passed": False}]
+    assert alert["detail"]["samples"] == [{"order_id": 3}, {"order_id": 4}]
+    place.merged(day(3), {SILVER: 99.0})
+    assert over(place.look()) == [("quality_drop", SILVER.dataset, day(3))]
+
+
+def test_what_was_reverted_is_over(place: AlertPlace) -> None:
+    for number in range(3):
+        place.merged(day(number), {SILVER: 100.0})
+    bad = place.merged(day(3), {SILVER: 50.0})
+    place.look()
+    place.merged(None, {}, options={"reverts": [bad]}, kind="revert")
+    (alert,) = place.look().resolved
+    assert alert["resolved_why"].startswith(f"run {bad} was reverted by revert-")
+
+
+# ── run_failed ────────────────────────────────────────────────────────────────────────────────────
+def test_a_critical_transformation_that_failed(place: AlertPlace) -> None:
+    run = place.failed(day(0), "ValueError: invalid literal 'ann' in 'order_id'\nmore", at=SILVER, reads=[BRONZE])
+    (alert,) = place.look().opened
+    assert (alert["rule"], alert["dataset"], alert["run_id"], alert["severity"]) == (
+        "run_failed",
+        SILVER.dataset,
+        run,
+        "critical",
+    )
+    assert alert["detail"]["error"] == "ValueError: invalid literal '…' in 'order_id'", "a value may be somebody's"
+    assert alert["command"] == f"medallion show {run}"
+    place.failed(day(0), "ValueError: again", at=SILVER)
+    assert told(place.look()) == [], "told once, however often it is tried"
+    place.merged(day(1), {SILVER: None})
+    assert over(place.look()) == [], "another day"
+    place.merged(day(0), {SILVER: None})
+    assert over(place.look()) == [("run_failed", SILVER.dataset, day(0))]
+    place.failed(day(0), "ValueError: and again", at=SILVER)
+    assert told(place.look()) == [("run_failed", SILVER.dataset, day(0))], "another occurrence"
+
+
+@pytest.mark.parametrize("error", ["ValueError: of another one", "interrupted", "abandoned"])
+def test_a_failure_of_what_is_not_critical_or_on_purpose_is_not_told(place: AlertPlace, error: str) -> None:
+    at = GOLD if error.startswith("ValueError") else SILVER
+    place.failed(day(0), error, at=at, reads=[BRONZE, SILVER])
+    assert told(place.look()) == []
+
+
+def test_a_gate_that_refuses_what_is_critical(place: AlertPlace) -> None:
+    for at in (GOLD, SILVER):
+        bad = write(at, day(0), 95.0, verdict("key_unique", 5))
+        place.failed(day(0), "the gate refused run …", writes=[bad], reads=[SILVER, GOLD])
+    look = place.look()
+    assert told(look) == [("run_failed", SILVER.dataset, day(0))]
+    assert look.opened[0]["summary"].endswith(f"failed at {SILVER.dataset}: the gate refused what it made; main is unchanged")
+
+
+def test_a_run_that_failed_nobody_knows_where_is_told_if_it_was_to_make_something_critical(place: AlertPlace) -> None:
+    place.failed(day(0), "its process ended before the merge", reads=[BRONZE, SILVER])
+    place.failed(day(1), "its process ended before the merge", reads=[BRONZE])
+    assert told(place.look()) == [("run_failed", None, day(0))]
+    place.unchanged(day(0), SILVER)
+    assert over(place.look()) == [("run_failed", None, day(0))]
+
+
+# ── schema_violation ──────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("kind", ["SchemaViolation", "BreakingSchema", "InputError"])
+def test_a_broken_header_or_a_breaking_change(place: AlertPlace, kind: str) -> None:
+    place.failed(day(0), f"{kind}: {BRONZE.dataset}: s3://x/y.csv: the header lacks 'ann'\n  → ask", reads=[BRONZE, SILVER])
+    look = place.look()
+    if kind == "InputError":  # a file that cannot be read for another reason; bronze is not critical here
+        assert told(look) == []
+        return
+    assert told(look) == [("schema_violation", BRONZE.dataset, day(0))]
+    assert look.opened[0]["detail"]["error"].endswith("the header lacks '…'")
+    place.merged(day(0), {BRONZE: None})
+    assert over(place.look()) == [("schema_violation", BRONZE.dataset, day(0))]
+
+
+def test_an_added_column_that_fits_is_no_violation(place: AlertPlace) -> None:
+    place.merged(day(0), {BRONZE: 100.0})
+    assert told(place.look()) == []
+
+
+# ── anomaly ───────────────────────────────────────────────────────────────────────────────────────
+def test_a_write_that_is_not_as_usual(place: AlertPlace) -> None:
+    def merged(number: int, bad: int) -> str:
+        said = verdict(AS_USUAL, bad, severity="warning", description="9 rows", samples=["9 rows, usual: 90 to 110"])
+        return place._ended(day(number), "merged", None, [write(SILVER, day(number), 90.0, said)], [SILVER])
+
+    merged(0, 0)
+    assert told(place.look()) == []
+    merged(1, 1)
+    look = place.look()
+    assert told(look) == [("anomaly", SILVER.dataset, day(1))]
+    assert look.opened[0]["detail"]["unusual"] == ["9 rows, usual: 90 to 110"]
+    merged(2, 0)
+    assert over(place.look()) == [("anomaly", SILVER.dataset, day(1))]
+
+
+# ── gap ───────────────────────────────────────────────────────────────────────────────────────────
+def promised(contract: Contract, **promise: Any) -> dict[str, Contract]:
+    made = dataclasses.replace(contract, promise=Promise(**promise))
+    return {made.dataset: made}
+
+
+def gaps(look: Look) -> list[tuple[str, str | None, Any]]:
+    """Without what came late: runs of these tests end now, long after the times that they look at."""
+    return told(look, "gap")
+
+
+def at(when: date, hour: int, minute: int = 0) -> datetime:
+    return datetime(when.year, when.month, when.day, hour, minute, tzinfo=UTC)
+
+
+def test_a_day_that_does_not_come_is_found_though_nothing_runs(place: AlertPlace) -> None:
+    place.contracts |= promised(BRONZE, by=timedelta(days=1, hours=6))
+    place.merged(day(0), {BRONZE: 100.0})
+    assert gaps(place.look(at(day(2), 5, 59))) == [], "day 1 is not due yet"
+    look = place.look(at(day(2), 6, 1))
+    assert gaps(look) == [("gap", BRONZE.dataset, day(1))]
+    assert next(a["command"] for a in look.opened if a["kind"] == "gap") == f"medallion run --date {day(1)} --domain shop"
+    assert gaps(place.look(at(day(2), 7))) == []
+    assert gaps(place.look(at(day(4), 7))) == [("gap", BRONZE.dataset, day(2))], "further days are told together, once"
+    place.merged(day(1), {BRONZE: 100.0})
+    assert over(place.look(at(day(4), 8))) == [("gap", BRONZE.dataset, day(1))]
+    place.merged(day(2), {BRONZE: 100.0})
+    assert over(place.look(at(day(4), 9))) == [], "day 3 lacks still"
+    place.merged(day(3), {BRONZE: 100.0})
+    assert over(place.look(at(day(4), 9))) == [("gap", BRONZE.dataset, day(2))]
+
+
+def test_days_on_which_nothing_is_promised_are_no_gap(place: AlertPlace) -> None:
+    """From Friday 24 May 2024 to Tuesday: a weekend and Memorial Day; and a day on which the source is closed."""
+    week = {"weekdays": (0, 1, 2, 3, 4), "holidays": "US", "closed": (date(2024, 5, 29),), "by": timedelta(days=1)}
+    place.contracts |= promised(BRONZE, **week)
+    for when in (date(2024, 5, 24), date(2024, 5, 28), date(2024, 5, 30)):
+        place.merged(when, {BRONZE: 100.0})
+    assert gaps(place.look(at(date(2024, 5, 31), 1))) == []
+    (row,) = place.rows(f"SELECT * FROM ops.freshness WHERE dataset = '{BRONZE.dataset}'")
+    assert (row["newest_date"], row["next_date"], row["due_at"]) == (
+        date(2024, 5, 30), date(2024, 5, 31), at(date(2024, 6, 1), 0),
+    )  # fmt: skip
+    place.contracts |= promised(BRONZE, by=timedelta(days=1))
+    assert next(a for a in place.look(at(date(2024, 5, 31), 1)).opened if a["kind"] == "gap")["detail"]["dates"] == [
+        f"2024-05-{n}" for n in (25, 26, 27, 29)
+    ]
+
+
+def test_a_hole_is_a_gap_where_no_time_is_promised(place: AlertPlace) -> None:
+    place.contracts |= promised(BRONZE)
+    place.merged(day(0), {BRONZE: 100.0})
+    place.merged(day(1), {BRONZE: 100.0})
+    assert gaps(place.look()) == [], "years ago; but it was never said by when"
+    place.merged(day(3), {BRONZE: 100.0})
+    assert gaps(place.look()) == [("gap", BRONZE.dataset, day(2))]
+    place.merged(day(2), {BRONZE: 100.0})
+    assert over(place.look()) == [("gap", BRONZE.dataset, day(2))]
+
+
+def test_a_day_on_which_a_source_was_asked_and_had_nothing_is_no_gap(place: AlertPlace) -> None:
+    increments = dataclasses.replace(BRONZE, delivery=dataclasses.replace(BRONZE.delivery, expected="increments"))  # type: ignore[type-var]
+    place.contracts |= promised(increments)
+    place.merged(day(0), {increments: 100.0})
+    place.unchanged(day(1), increments)
+    place.merged(day(2), {increments: 100.0})
+    assert gaps(place.look()) == []
+    place.unchanged(day(4), increments)
+    assert gaps(place.look()) == [("gap", BRONZE.dataset, day(3))]
+
+
+def test_an_hour_in_which_nothing_came(place: AlertPlace) -> None:
+    place.contracts |= promised(BRONZE, hours=2)
+    place.merged(day(0), {BRONZE: 100.0})
+    now = datetime.now(UTC)
+    assert gaps(place.look(now + timedelta(minutes=110))) == []
+    assert gaps(place.look(now + timedelta(minutes=125))) == [("gap", BRONZE.dataset, None)]
+    assert gaps(place.look(now + timedelta(minutes=250))) == []
+    place.unchanged(day(0), BRONZE)
+    assert over(place.look(now + timedelta(minutes=60))) == [("gap", BRONZE.dataset, None)]
+
+
+# ── sla_missed ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("late", [True, False])
+def test_a_day_that_comes_late(place: AlertPlace, late: bool) -> None:
+    now = datetime.now(UTC)
+    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    by = now - midnight + timedelta(hours=-1 if late else 1)
+    place.contracts |= promised(BRONZE, by=by)
+    place.merged(now.date(), {BRONZE: 100.0})
+    look = place.look(now + timedelta(hours=2))
+    assert told(look) == ([("sla_missed", BRONZE.dataset, now.date())] if late else [])
+    if late:
+        assert told(place.look(now + timedelta(hours=2))) == []
+        place.contracts |= promised(BRONZE, by=timedelta(days=2))
+        place.merged(now.date() + timedelta(1), {BRONZE: 100.0})
+        assert over(place.look(now + timedelta(hours=2))) == [("sla_missed", BRONZE.dataset, now.date())]
+
+
+def test_a_day_of_long_ago_is_no_late_one(place: AlertPlace) -> None:
+    place.contracts |= promised(BRONZE, by=timedelta(days=1))
+    place.merged(day(0), {BRONZE: 100.0})
+    assert [each for each in told(place.look()) if each[0] == "sla_missed"] == []
+
+
+# ── what is looked at ─────────────────────────────────────────────────────────────────────────────
+def test_runs_that_ended_long_ago_are_not_told(place: AlertPlace) -> None:
+    place.failed(day(0), "ValueError: x", at=SILVER)
+    assert told(place.look(datetime.now(UTC) + timedelta(hours=169))) == []
+    assert told(place.look(datetime.now(UTC) + timedelta(hours=167))) == [("run_failed", SILVER.dataset, day(0))]
+
+
+def test_a_story_that_makes_no_sense_hides_no_other(place: AlertPlace) -> None:
+    strange = place.failed(day(0), "ValueError: x", writes=[write(SILVER, day(0), 9.0, {"rule": "no verdict"})])
+    place.failed(day(1), "ValueError: x", at=SILVER)
+    look = place.look()
+    assert told(look) == [("run_failed", SILVER.dataset, day(1))]
+    assert look.problems == (f"run {strange} could not be looked at: KeyError",)
+    assert place.look().problems == ()
+
+
+def test_freshness_knows_every_dataset_and_forgets_those_that_are_gone(place: AlertPlace) -> None:
+    place.merged(day(0), {BRONZE: 100.0, SILVER: 100.0})
+    place.look()
+    shown = "SELECT dataset, newest_date, merged_at IS NOT NULL AS came, next_date FROM ops.freshness ORDER BY 1"
+    assert [tuple(row.values()) for row in place.rows(shown)] == [
+        (BRONZE.dataset, day(0), True, None), (GOLD.dataset, None, False, None), (SILVER.dataset, day(0), True, None),
+    ]  # fmt: skip
+    del place.contracts[GOLD.dataset]
+    place.look()
+    assert len(place.rows(shown)) == 2
