@@ -60,6 +60,8 @@ STEPS = {
     "publish.cleanup": "staging tables and files, or the schema that marts were built in, are removed",
     "publish.marts.build": "dbt builds and tests the marts in a schema of their own",
     "marts.build": "dbt builds and tests the marts on a run's branch",
+    "lineage.edges": "the rows of ops.lineage are replaced, all at once",
+    "lineage.send": "OpenLineage events, kept in the journal until then, are sent",
     "backup.begin": "a second location that is empty becomes this lake's",
     "backup.copy": "files that commits of main need are copied to the second location",
     "backup.mark": "a named point in the write-ahead log of the catalog's PostgreSQL, at which main is at a known commit",
