@@ -1,5 +1,5 @@
-"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth|drill]`: run a benchmark and print what it measured.
-It never asserts a time."""
+"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth|drill|openlineage]`: run a benchmark and print what
+it measured. It never asserts a time."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ publication.add_argument("--rounds", type=int, default=5, help="how often each v
 drill = chosen.add_parser("drill", help="a lake is lost in four ways, and restored from its second location")
 drill.add_argument("--runs", type=int, default=20, help="how many runs there are before")
 drill.add_argument("--rows", type=int, default=100_000, help="rows of each of three tables")
+openlineage = chosen.add_parser("openlineage", help="our columns' lineage beside that of OpenLineage's listener in Spark")
+openlineage.add_argument("--jar", type=Path, required=True, help="openlineage-spark_2.13-1.53.0.jar")
+openlineage.add_argument("--events", type=Path, help="a file to keep what the listener tells")
 quality.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn, after a round to warm up")
 quality.add_argument("--scale", type=float, default=1, help="TPC-H's scale factor: 1 is 6 million rows of lineitem")
 quality.add_argument(
@@ -79,6 +82,10 @@ if __name__ == "__main__":
         from bench.drill import drill as play
 
         play(options.runs, options.rows)
+    elif options.what == "openlineage":
+        from bench.openlineage_spark import measure as beside
+
+        beside(options.jar, options.events)
     else:
         from bench import start_up as first
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from medallion.lineage.columns import Source
 from medallion.settings import Settings, load
 
 
-def measure(jar: Path) -> None:
+def measure(jar: Path, events: Path | None = None) -> None:
     """Print for each silver and gold dataset whether both tell the same, and where they differ. Needs a running stack with runs.
 
     Raises: SystemExit if the jar is missing.
@@ -29,7 +30,7 @@ def measure(jar: Path) -> None:
         raise SystemExit(f"{jar} is missing: take io.openlineage:openlineage-spark_2.13:1.53.0 from Maven Central")
     settings = load()
     with tempfile.TemporaryDirectory(prefix="medallion-openlineage-") as folder:
-        told = Path(folder) / "events.ndjson"
+        told = events or Path(folder) / "events.ndjson"
         spark = session.start(_with_listener(settings, jar, told, Path(folder) / "tables"))
         spark.conf.set("spark.sql.catalog.scratch", "org.apache.iceberg.spark.SparkCatalog")
         spark.conf.set("spark.sql.catalog.scratch.type", "hadoop")
@@ -45,20 +46,23 @@ def measure(jar: Path) -> None:
                 transform.function(**frames).writeTo(f"scratch.{dataset}").create()
         ours = {dataset: columns.of_transform(spark, domains, dataset) for dataset in domains.transforms}
         spark.stop()
-        theirs = dict(_of_events(told.read_text("utf-8").splitlines(), {*domains.contracts}))
-    same = 0
+        theirs = _of_events(told.read_text("utf-8").splitlines(), {*domains.contracts})
+    print("columns of silver and gold: those that both say the same of; of which the listener names more; of which we do")
+    nothing: tuple[dict[str, frozenset[Source]], frozenset[Source]] = ({}, frozenset())
+    counted: Counter[str] = Counter()
     for dataset, mine in ours.items():
-        direct, conditions = theirs.get(dataset, ({}, frozenset()))
-        wrong = [
-            f"{name}: ours {_text(made)}, theirs {_text(direct.get(name, frozenset()))}"
-            for name, made in mine.direct.items()
-            if made != direct.get(name, frozenset())
-        ]
-        if mine.conditions != conditions:
-            wrong.append(f"which rows: ours alone {_text(mine.conditions - conditions)}, theirs alone {_text(conditions - mine.conditions)}")
-        same += not wrong
-        print(f"{dataset}: {len(mine.direct)} columns, {'the same' if not wrong else '; '.join(wrong)}")
-    print(f"{same} of {len(ours)} the same")
+        direct, conditions = theirs.get(dataset, nothing)
+        here = Counter(_compared(made, direct.get(name, frozenset())) for name, made in mine.direct.items())
+        rows = "" if mine.conditions == conditions else f"; which rows: {_compared(mine.conditions, conditions)}"
+        print(f"{dataset}: {len(mine.direct)} columns: {', '.join(f'{n} {what}' for what, n in here.most_common())}{rows}")
+        counted += here
+    print(f"all: {counted.total()} columns: {', '.join(f'{n} {what}' for what, n in counted.most_common())}")
+
+
+def _compared(ours: frozenset[Source], theirs: frozenset[Source]) -> str:
+    if ours == theirs:
+        return "the same"
+    return "the listener names more" if ours < theirs else "we name more" if theirs < ours else "different"
 
 
 def _with_listener(settings: Settings, jar: Path, told: Path, tables: Path) -> Settings:
@@ -71,8 +75,9 @@ def _with_listener(settings: Settings, jar: Path, told: Path, tables: Path) -> S
     return settings.model_copy(update={"spark": settings.spark.model_copy(update={"conf": settings.spark.conf | conf})})
 
 
-def _of_events(lines: Iterable[str], datasets: set[str]) -> Iterable[tuple[str, tuple[dict[str, frozenset[Source]], frozenset[Source]]]]:
-    """Of each dataset what its columns are made of, and the columns that decide about its rows, as events tell it."""
+def _of_events(lines: Iterable[str], datasets: set[str]) -> dict[str, tuple[dict[str, frozenset[Source]], frozenset[Source]]]:
+    """Of each dataset what its columns are made of, and the columns that decide about its rows, as its events tell together."""
+    found: dict[str, tuple[dict[str, frozenset[Source]], frozenset[Source]]] = {}
     for line in lines:
         event = json.loads(line)
         names = {(each["namespace"], each["name"]): _table(each, datasets) for each in (*event["inputs"], *event["outputs"])}
@@ -80,8 +85,11 @@ def _of_events(lines: Iterable[str], datasets: set[str]) -> Iterable[tuple[str, 
             facet = output.get("facets", {}).get("columnLineage")
             written = _table(output, datasets)
             if facet and written:
-                fields = {name: _sources(of["inputFields"], names) for name, of in facet["fields"].items()}
-                yield written, (fields, _sources(facet.get("dataset") or (), names))
+                fields, conditions = found.get(written, ({}, frozenset()))
+                for name, of in facet["fields"].items():
+                    fields[name] = fields.get(name, frozenset()) | _sources(of["inputFields"], names)
+                found[written] = fields, conditions | _sources(facet.get("dataset") or (), names)
+    return found
 
 
 def _table(dataset: dict[str, Any], known: set[str]) -> str | None:
@@ -92,7 +100,3 @@ def _table(dataset: dict[str, Any], known: set[str]) -> str | None:
 
 def _sources(fields: Iterable[dict[str, Any]], names: dict[tuple[str, str], str | None]) -> frozenset[Source]:
     return frozenset((names.get((each["namespace"], each["name"])) or each["name"], each["field"]) for each in fields)
-
-
-def _text(sources: Iterable[Source]) -> str:
-    return ", ".join(sorted(f"{dataset}.{column}" for dataset, column in sources)) or "nothing"

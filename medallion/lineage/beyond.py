@@ -142,8 +142,8 @@ class OfColumns:
             if domains.contracts[dataset].published:
                 names = sorted(name for of, name in reached if of == dataset)
                 made += [((f"{WAREHOUSE}{dataset}", name), frozenset({(dataset, name)})) for name in names]
-        for mart, model in self._project.marts.items():
-            for name in self._marts[mart].direct if mart in self._marts else model.columns and (UNKNOWN,):
+        for mart in self._project.marts:
+            for name in self._marts[mart].direct if mart in self._marts else (UNKNOWN,):
                 if through := self._made_of(mart, name) & {*reached, *((of, UNKNOWN) for of, _ in reached)}:
                     reached.add((mart, name))
                     made.append(((mart, name), through))

@@ -158,8 +158,11 @@ class _Query:
         found: set[Source] = set()
         for column in columns:
             scope = self._home[id(column)]
+            while column.table not in scope.sources and scope.parent:  # of a query around this one
+                scope = scope.parent
             read = scope.sources.get(column.table)
             if read is None:  # an alias of the same query, as in ORDER BY
+                scope = self._home[id(column)]
                 if column.name in _query(scope).named_selects:
                     found |= self._of(scope, column.name)
             elif isinstance(read, self._exp.Table):
