@@ -125,7 +125,7 @@ class OfColumns:
             name, each = here = todo.pop(0)
             if here in found:
                 continue
-            if name in self._domains.contracts:
+            if name in self._domains.transforms:
                 found |= {one: made for one, made in of_columns.up(self._spark(), self._domains, name, each) if one not in found}
                 continue
             found[here] = self._made_of(name, each)
@@ -136,7 +136,8 @@ class OfColumns:
         """What is computed from a column, directly or not. Raises: as `up`."""
         self._known(place, column)
         domains = self._domains
-        made = of_columns.down(self._spark(), domains, place.name, column) if place.kind == "dataset" else []
+        read = place.kind == "dataset" and of_tables.down(domains, place.name)
+        made = of_columns.down(self._spark(), domains, place.name, column) if read else []
         reached = {(place.name, column), *(of for of, _ in made)}
         for dataset in domains.order:
             if domains.contracts[dataset].published:
@@ -162,6 +163,8 @@ class OfColumns:
         return frozenset()
 
     def _made_of(self, name: str, column: str) -> frozenset[Source]:
+        if name in self._domains.contracts:
+            return frozenset()  # bronze's columns are those of its files
         if name.startswith(WAREHOUSE):
             return frozenset({(name.removeprefix(WAREHOUSE), column)})
         if name in self._marts:

@@ -27,7 +27,9 @@ KNOWN = Known(
     Domains({each.dataset: each for each in (BRONZE, GOLD)}, {}),
     Project({"ones": Model("ones", "", True, (), ("operations.one",), ("a",))}, sources={"operations.one": GOLD.dataset}),
     {
-        GOLD.dataset: Columns({"a": frozenset({(BRONZE.dataset, "a")}), "n": frozenset()}, frozenset({(BRONZE.dataset, "_repeat")})),
+        GOLD.dataset: Columns(
+            {"a": frozenset({(BRONZE.dataset, "a")}), "n": frozenset()}, frozenset({(BRONZE.dataset, "_repeat")})
+        ),
         MART: Columns({"a": frozenset({(GOLD.dataset, "a")})}, frozenset(), frozenset({"a"})),
     },
 )  # fmt: skip
@@ -44,8 +46,9 @@ def row(**more: Any) -> dict[str, Any]:
         "sha256": "ab", "rows": 3,
     }  # fmt: skip
     return {
-        "run_id": "2024-02-29-pipeline-1", "kind": "pipeline", "logical_date": date(2024, 2, 29), "state": "merged", "error": None,
-        "opened_at": BEGAN, "ended_at": BEGAN + timedelta(minutes=1), "story": {"writes": writes, "deliveries": [delivered]},
+        "run_id": "2024-02-29-pipeline-1", "kind": "pipeline", "logical_date": date(2024, 2, 29), "state": "merged",
+        "error": None, "opened_at": BEGAN, "ended_at": BEGAN + timedelta(minutes=1),
+        "story": {"writes": writes, "deliveries": [delivered]},
     } | more  # fmt: skip
 
 
