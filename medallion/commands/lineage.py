@@ -140,10 +140,7 @@ def _of_run(settings: Settings, nessie: Nessie, journal: Journal, name: str, as_
 
     told = of_run.of_run(nessie, journal, Store(settings.s3), name)
     if not as_json:
-        print(
-            f"run {told['run']}: {told['state']}, from main@{told['h0'][:12]}"
-            + (f" to {told['merged_hash'][:12]}" * bool(told["merged_hash"]))
-        )
+        print(f"run {told['run']}: {told['state']}, from main@{told['h0'][:12]} to {(told['merged_hash'] or 'nothing')[:12]}")
         print(f"evidence: {told['evidence'] or 'none, as it passed no gate'}")
         show_table(told["read"], of_run.READ, "read")
         show_table(told["deliveries"], of_run.TAKEN_IN, "deliveries")
