@@ -82,7 +82,8 @@ def of_run(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], evidence:
     written: set[str] = set()
     for n, write in enumerate(story.get("writes", ())):
         dataset = write["dataset"]
-        times = [s for s in steps if s["name"] == f"write.{dataset}" and s["outcome"] == "done"][number[dataset] :][:1]
+        done = [each for each in steps if each["name"].partition(".")[::2] == ("write", dataset) and each["outcome"] == "done"]
+        times = done[number[dataset] :][:1]
         own = (times[0]["began_at"], times[0]["ended_at"]) if times else (began, ended)
         deliveries = [one for one in story.get("deliveries", ()) if one["dataset"] == dataset][number[dataset] :][:1]
         number[dataset] += 1

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STEP = "lineage.send"
 _AT_ONCE = 100
 """So many runs, and publications, one process sends at the most: those of others, after a long time, in several goes."""
 _LOOK_BACK = 200
@@ -51,14 +50,14 @@ def send(lake: Lake, since: datetime, report: Report, warehouses: Warehouses = t
     """
     sent = 0
     try:
-        runs, publications = lake.journal.unsent(STEP, since, _AT_ONCE)
+        runs, publications = lake.journal.unsent("lineage.send", since, _AT_ONCE)
         if not runs and not publications:
             return 0
         transport = _transport(lake.settings.lineage)
         of = _Columns(lake)
         ended: Iterator[_Made] = ((str(row["run_id"]), partial(_of_run, lake, of, row)) for row in runs)
         for name, events in chain(ended, _of_publications(lake, of, publications, warehouses)):
-            with lake.journal.step(name, STEP, since=since, to=lake.settings.lineage.transport) as found:
+            with lake.journal.step(name, "lineage.send", since=since, to=lake.settings.lineage.transport) as found:
                 told = events()
                 for event in told:
                     transport.emit(event)  # type: ignore[arg-type]  # as it came out of the library's own classes
