@@ -1,5 +1,5 @@
-"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth|drill|audit|dashboards]`: run a benchmark and print
-what it measured. It never asserts a time."""
+"""`python -m bench [start-up|backfills|anomalies|quality|publication|depth|drill|audit|dashboards|openlineage]`: run a
+benchmark and print what it measured. It never asserts a time."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ drill.add_argument("--rows", type=int, default=100_000, help="rows of each of th
 audit = chosen.add_parser("audit", help="what the audit log costs a command and a run")
 audit.add_argument("--rounds", type=int, default=10, help="how often each variant runs, in turn, after a round to warm up")
 audit.add_argument("--records", type=int, default=100_000, help="how many records are verified")
+openlineage = chosen.add_parser("openlineage", help="our columns' lineage beside that of OpenLineage's listener in Spark")
+openlineage.add_argument("--jar", type=Path, required=True, help="openlineage-spark_2.13-1.53.0.jar")
+openlineage.add_argument("--events", type=Path, help="a file to keep what the listener tells")
 quality.add_argument("--rounds", type=int, default=5, help="how often each variant runs, in turn, after a round to warm up")
 quality.add_argument("--scale", type=float, default=1, help="TPC-H's scale factor: 1 is 6 million rows of lineitem")
 quality.add_argument(
@@ -94,6 +97,10 @@ if __name__ == "__main__":
         from bench.audit import measure as record
 
         record(options.rounds, options.records)
+    elif options.what == "openlineage":
+        from bench.openlineage_spark import measure as beside
+
+        beside(options.jar, options.events)
     else:
         from bench import start_up as first
 

@@ -117,7 +117,8 @@ def publish(
                 f"no run of {wanted} was merged: main holds nothing of it to publish",
                 hint=f"`medallion run --date {wanted}` first",
             )
-        shown = publish_gold(lake, report, at, allow_rewind=allow_rewind, allow_breaking=allow_breaking)
+        with lineage_sent(lake, report):
+            shown = publish_gold(lake, report, at, allow_rewind=allow_rewind, allow_breaking=allow_breaking)
     if as_json:
         show_json(shown)
 
@@ -162,8 +163,27 @@ def alerted(lake: Lake, report: Report) -> Iterator[None]:
 
 
 @contextmanager
+def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
+    """Do what may be a run or a publication, and send its lineage afterwards, if the settings say where to: of what has failed
+    too. It takes nothing from what was done that it cannot be sent."""
+    if lake.settings.lineage.transport == "off":
+        yield
+        return
+    from medallion.lineage.sending import send
+    from medallion.marts.targets import settings_of
+
+    target = lake.settings.marts.target
+    began = lake.journal.now()
+    try:
+        yield
+    finally:
+        send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
+
+
+@contextmanager
 def backed_up(lake: Lake, report: Report) -> Iterator[dict[str, Any]]:
-    """Do what may merge, and `back_up` afterwards if main has moved: also where what came after the merge has failed.
+    """Do what may merge, send its lineage, and `back_up` afterwards if main has moved: also where what came after the merge
+    has failed.
 
     Yields: a dict that has what came of the backup at the end.
     """
@@ -171,11 +191,13 @@ def backed_up(lake: Lake, report: Report) -> Iterator[dict[str, Any]]:
 
     copied: dict[str, Any] = {}
     if not (lake.settings.backup.location and lake.settings.backup.after_merge):
-        yield copied
+        with lineage_sent(lake, report):
+            yield copied
         return
     before = lake.nessie.reference(MAIN)
     try:
-        yield copied
+        with lineage_sent(lake, report):
+            yield copied
     except Exception:
         with suppress(MedallionError):  # Nessie does not answer: what has failed is told, and nothing can be copied
             if lake.nessie.reference(MAIN) != before:

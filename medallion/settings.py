@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
@@ -155,6 +155,26 @@ class Marts(_Part):
     project: Path = ROOT / "dbt"
 
 
+class Lineage(_Part):
+    """Where OpenLineage events of runs and publications go: nowhere; `file`, a line each at the end of `path`; or `http`, to
+    `url` with `token`. `namespace` is that of the jobs."""
+
+    transport: Literal["off", "file", "http"] = "off"
+    path: Path | None = None
+    url: str | None = None
+    endpoint: str = "api/v1/lineage"
+    token: SecretStr | None = None
+    timeout_s: float = 5.0
+    namespace: str = "medallion"
+
+    @model_validator(mode="after")
+    def _has_its_place(self) -> Self:
+        place = {"file": "path", "http": "url"}.get(self.transport)
+        if place and not getattr(self, place):
+            raise ValueError(f"lineage.transport is {self.transport}: set lineage.{place}")
+        return self
+
+
 class Source(_Part):
     """An endpoint that deliveries are asked for: the contracts name it (`delivery.source.endpoint`).
 
@@ -211,6 +231,7 @@ class Settings(BaseSettings):
     marts: Marts = Marts()
     audit: Audit = Audit()
     alerts: Alerts = Alerts()
+    lineage: Lineage = Lineage()
     ports: Ports = Ports()
 
     @classmethod

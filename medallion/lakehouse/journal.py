@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 ENDED = ("merged", "unchanged", "failed", "conflicted")
 """States after which a run changes nothing in the lake any more."""
+LIVE = ("open", "written", "validated", "merging")
+"""States in which a killed process may have left a run."""
 
 
 class Journal:
@@ -204,6 +206,17 @@ class Journal:
         """Whether the newest attempt of a step, by any run, has failed or not ended."""
         newest = self._all("SELECT outcome FROM ops.steps WHERE name = %s ORDER BY step_id DESC LIMIT 1", (step,))
         return bool(newest) and newest[0]["outcome"] != "done"
+
+    def now(self) -> datetime:
+        """The time by the server's clock, which all times here are of."""
+        found: datetime = self._all("SELECT clock_timestamp() AS now")[0]["now"]
+        return found
+
+    def unsent(self, step: str, since: datetime, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What was never sent on by a step: rows of runs that are at an end, and `publication_id` of publications, oldest first.
+        What ended before the earliest `since` that such a step has noted, or before this one if there is none, does not count."""
+        values = {"step": step, "since": since, "limit": limit, "live": list(LIVE)}
+        return self._all(journal_sql.UNSENT_RUNS, values), self._all(journal_sql.UNSENT_PUBLICATIONS, values)
 
     # ── locks ─────────────────────────────────────────────────────────────────────────────────
     def hold(self, run_id: str) -> bool:

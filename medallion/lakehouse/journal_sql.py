@@ -109,3 +109,19 @@ FROM moved WHERE r.run_id = moved.id
 """A run is merged: the runs that it takes back are `reverted`, and those that it brings back are `merged` again. One
 statement, so that there is nothing in between; a run whose own merge is not told yet hears of it when it is, and changes
 nothing of others if it was itself taken back by then."""
+UNSENT_RUNS = """
+SELECT r.* FROM ops.runs r
+WHERE r.state <> ALL(%(live)s) AND coalesce(r.ended_at, r.changed_at) >= coalesce(
+  (SELECT min((detail->>'since')::timestamptz) FROM ops.steps WHERE name = %(step)s), %(since)s) AND NOT EXISTS (
+  SELECT FROM ops.steps s WHERE s.run_id = r.run_id AND s.name = %(step)s AND s.outcome = 'done')
+ORDER BY coalesce(r.ended_at, r.changed_at), r.run_id LIMIT %(limit)s
+"""
+UNSENT_PUBLICATIONS = """
+SELECT DISTINCT ON (c.ended_at, c.detail->>'publication_id') c.detail->>'publication_id' AS publication_id
+FROM ops.steps c WHERE c.name = 'publish.commit' AND c.detail->>'publication_id' IS NOT NULL AND c.began_at >= coalesce(
+  (SELECT min((detail->>'since')::timestamptz) FROM ops.steps WHERE name = %(step)s), %(since)s) AND NOT EXISTS (
+  SELECT FROM ops.steps s WHERE s.run_id = c.detail->>'publication_id' AND s.name = %(step)s AND s.outcome = 'done')
+ORDER BY c.ended_at, c.detail->>'publication_id' LIMIT %(limit)s
+"""
+"""What came to an end since the `since` of the first of all sendings, and was not sent: runs, and publications whose COMMIT
+was sent to the warehouse (whether it was done the ledger says)."""

@@ -15,14 +15,13 @@ from datetime import date
 from typing import Any
 
 from medallion.errors import ServiceUnavailable, UsageError
+from medallion.lakehouse.journal import LIVE as LIVE
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.nessie import MAIN, Content, Nessie, Operation, OutcomeUnknown, Reference, commit_body
 from medallion.lakehouse.sandbox import refuse_to_merge
 from medallion.lakehouse.steps import step
 
 PREFIX = "run/"
-LIVE = ("open", "written", "validated", "merging")
-"""States in which a killed process may have left a run."""
 
 
 @dataclass

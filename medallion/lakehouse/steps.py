@@ -63,6 +63,8 @@ STEPS = {
     "audit.record": "a record of the audit log that is not made by the journal's own rows",
     "audit.contracts": "contracts that have changed since the runs before are noted in the audit log",
     "audit.prune": "old records of the audit log are removed",
+    "lineage.edges": "the rows of ops.lineage are replaced, all at once",
+    "lineage.send": "OpenLineage events, kept in the journal until then, are sent",
     "backup.begin": "a second location that is empty becomes this lake's",
     "backup.copy": "files that commits of main need are copied to the second location",
     "backup.mark": "a named point in the write-ahead log of the catalog's PostgreSQL, at which main is at a known commit",

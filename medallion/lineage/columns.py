@@ -31,10 +31,12 @@ _DECIDE = {
 
 @dataclass(frozen=True)
 class Columns:
-    """What a dataset's columns are made of: `direct` of each, and the `conditions` of its rows."""
+    """What a dataset's columns are made of: `direct` of each, and the `conditions` of its rows. `same` are those that are
+    one column of an input as it is."""
 
     direct: dict[str, frozenset[Source]]
     conditions: frozenset[Source]
+    same: frozenset[str] = frozenset()
 
 
 def of_transform(spark: SparkSession, domains: Domains, dataset: str) -> Columns:
@@ -53,10 +55,12 @@ def of_transform(spark: SparkSession, domains: Domains, dataset: str) -> Columns
             dataset=dataset,
         ) from error
     plan = _Plan()
-    names = plan.read(_Node.tree(nodes))
+    schema = domains.contracts[dataset].schema()
+    names = [(name, id_) for name, id_ in plan.read(_Node.tree(nodes)) if name in schema]
     return Columns(
-        {name: plan.sources({id_}) for name, id_ in names if name in domains.contracts[dataset].schema()},
+        {name: plan.sources({id_}) for name, id_ in names},
         plan.sources(plan.deciding),
+        frozenset(name for name, id_ in names if plan.same(id_)),
     )
 
 
@@ -146,6 +150,8 @@ class _Plan:
 
     def __init__(self) -> None:
         self._made_of: dict[int, set[int]] = {}
+        self._copied: dict[int, int] = {}
+        self._united: set[int] = set()
         self._marks: dict[int, Source] = {}
         self.deciding: set[int] = set()
 
@@ -159,6 +165,7 @@ class _Plan:
             for other in below[1:]:
                 for (_, first), (_, id_) in zip(below[0], other, strict=True):
                     self._made_of.setdefault(first, {first}).add(id_)
+                    self._united.add(first)
             return below[0]
         if node.kind == "Expand":  # unpivot, rollup, cube; how is not in Spark's JSON: any of what goes in and does not come out
             output = self._named(node.fields["output"])
@@ -200,6 +207,12 @@ class _Plan:
                 todo += self._made_of.get(id_, ())
         return frozenset(self._marks[id_] for id_ in seen if id_ in self._marks)
 
+    def same(self, id_: int) -> bool:
+        """Whether an attribute is a marked column as it is."""
+        while id_ in self._copied and id_ not in self._united:
+            id_ = self._copied[id_]
+        return id_ in self._marks and id_ not in self._united
+
     def _generated(self, generator: _Node, count: int) -> list[set[int]]:
         """What each column is made of that a generator gives. Of rows that are written out (`inline(array(struct(…)))`) each
         is made of what stands at its place; else all of all."""
@@ -216,7 +229,10 @@ class _Plan:
         """Take in a column's expression. Returns: its id."""
         id_ = int(expression.fields["exprId"]["id"])
         if expression.kind == "Alias":
-            self._made_of[id_] = self._refers(expression.children[0])
+            (value,) = expression.children
+            self._made_of[id_] = self._refers(value)
+            if value.kind == "AttributeReference":
+                self._copied[id_] = int(value.fields["exprId"]["id"])
         return id_
 
     def _refers(self, expression: _Node) -> set[int]:

@@ -7,7 +7,7 @@ asked about: if both are equal, the rows were made of just what is told; if not,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -18,6 +18,7 @@ from medallion.errors import UsageError
 from medallion.lakehouse.history import Delivered
 from medallion.lakehouse.nessie import Content
 from medallion.layers.plan import Plan
+from medallion.lineage.dbt_models import MARTS
 from medallion.settings import S3
 
 Part = tuple[str, date | None]
@@ -71,14 +72,19 @@ def up(s3: S3, domains: Domains, contents: dict[str, Content], dataset: str, whe
     Raises: UsageError for a dataset that there is not, was never written there, or has not this date;
         ServiceUnavailable.
     """
-    contract = domains.contract(dataset)
-    plan = Plan(s3, domains, contents, (), NEVER)
-    if dataset not in contents or not _dates(plan, contract):
-        raise UsageError(f"{dataset} has no rows there", hint="`medallion runs` lists what was written; name a later --at")
-    if when is not None and when not in _dates(plan, contract):
-        raise UsageError(f"{dataset} has no rows of {when} there", hint=_known(plan, contract))
+    return up_from(s3, domains, contents, [(dataset, when)])
+
+
+def up_from(s3: S3, domains: Domains, contents: dict[str, Content], parts: Sequence[Part]) -> list[Node]:
+    """As `up`, of several parts at once, of which some may have no rows."""
+    for dataset, _ in parts:
+        domains.contract(dataset)
+    never_written: dict[str, Content] = {dataset: {"snapshotId": -1} for dataset in domains.contracts if dataset not in contents}
+    plan = Plan(s3, domains, contents | never_written, (), NEVER)
+    todo = [part for part in parts if _there(plan, part)]
+    if not todo:
+        raise _nothing(plan, *parts[0])
     found: dict[Part, Node] = {}
-    todo: list[Part] = [(dataset, when)]
     while todo:
         part = todo.pop(0)
         if part not in found:
@@ -111,7 +117,7 @@ def _node(plan: Plan, dataset: str, when: date | None) -> Node:
         return Node(dataset, None, made_of=tuple((dataset, each) for each in _dates(plan, contract)))
     made = plan.made(dataset)[when]
     read = [(i, d) for i in plan.domains.transforms[dataset].inputs.values() for d in plan.read_dates(contract, i, when)]
-    judged = sorted({rule.reference.to for rule in contract.rules if rule.reference and rule.puts_aside} & {*plan.contents})
+    judged = sorted({rule.reference.to for rule in contract.rules if rule.reference and rule.puts_aside})
     return Node(
         dataset,
         when,
@@ -122,9 +128,16 @@ def _node(plan: Plan, dataset: str, when: date | None) -> Node:
     )
 
 
+def _nothing(plan: Plan, dataset: str, when: date | None) -> UsageError:
+    contract = plan.domains.contracts[dataset]
+    if when is None or not _dates(plan, contract):
+        return UsageError(f"{dataset} has no rows there", hint="`medallion runs` lists what was written; name a later --at")
+    return UsageError(f"{dataset} has no rows of {when} there", hint=_known(plan, contract))
+
+
 def _there(plan: Plan, part: Part) -> bool:
     """Whether an input has the rows that may be read of it."""
-    dates = _dates(plan, plan.domains.contracts[part[0]]) if part[0] in plan.contents else []
+    dates = _dates(plan, plan.domains.contracts[part[0]])
     return bool(dates) and (part[1] is None or part[1] in dates)
 
 
@@ -158,7 +171,11 @@ def by_table(nodes: Iterable[Node]) -> list[dict[str, Any]]:
             "dates": _span([node.date for node in mine if node.date]) or "whole",
             "made_of": _names(dataset, [part for node in mine for part in node.made_of]),
             "judged_by": _names(dataset, [part for node in mine for part in node.judged_by]),
-            "proven": "" if dataset.startswith("bronze.") else "yes" if all(node.proven for node in mine) else "no: newer inputs",
+            "proven": ""
+            if not dataset.startswith(("silver.", "gold.")) or dataset.startswith(f"{MARTS}.")
+            else "yes"
+            if all(node.proven for node in mine)
+            else "no: newer inputs",
         }
         for dataset, mine in of.items()
     ]

@@ -20,9 +20,9 @@ from tests.crash.faults import KILLS
 QUICK = (*KILLS, "answer lost", "request lost", "error answered")
 """The faults that take no longer than a run."""
 WITH_SPARK = {"fetch", "land", "data.merge", "data.compact", "data.staged", "rebase.rules", "undo.rules"}
-APART = {name for name in STEPS if name.startswith(("backup.", "restore.", "alert."))}
-"""Steps of copies, of new stacks and of alerts, no part of a run: tests/integration/test_backup.py stops at each of a backup's,
-tests/integration/test_alert_messages.py at those of alerts."""
+APART = {name for name in STEPS if name.startswith(("backup.", "restore.", "alert.", "lineage."))}
+"""Steps of copies, of new stacks, of alerts and of lineage, no part of a run, each with tests of its own: test_backup.py,
+test_alert_messages.py, test_openlineage.py."""
 NOT_HIT = {"publish.widen", "publish.exchange", "publish.describe", "publish.relate", "publish.marts.build", "marts.build"}
 """Steps that no day of the harness passes; tests of their own have their failures."""
 

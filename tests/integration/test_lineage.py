@@ -54,8 +54,7 @@ def test_from_gold_to_the_landing_files(quick_settings: Settings, tmp_path: Path
 
         with pytest.raises(UsageError, match="has no rows there"):
             up(gold("daily"))
-        for day in (D1, D2):
-            execute(lake, Request(day, domain=name), report=lambda line: None)
+        first, _ = (execute(lake, Request(day, domain=name), report=lambda line: None) for day in (D1, D2))
         then = lake.nessie.reference(MAIN).hash
 
         nodes = up(gold("daily"), D2)
@@ -109,4 +108,12 @@ def test_from_gold_to_the_landing_files(quick_settings: Settings, tmp_path: Path
     of_files = {d["sha256"] for node in of_column["nodes"] for d in node["deliveries"]}
     assert of_files == {sha(FIRST), sha(CORRECTED)}, "the sites have no part in it"
     below = json.loads(CliRunner().invoke(app, ["lineage", silver("readings"), "--down", "--json"]).stdout)
-    assert [row["dataset"] for row in below] == [gold("daily"), gold("total"), gold("trailing")]
+    tables = [gold("daily"), gold("total"), gold("trailing")]
+    assert [row["dataset"] for row in below] == [*tables, *(f"warehouse:{table}" for table in tables)]
+    of_run = json.loads(CliRunner().invoke(app, ["lineage", gold("total"), "--run", first.run_id, "--json"]).stdout)
+    read = {row["dataset"]: row for row in of_run["read"]}
+    assert {row["hash"] for row in read.values()} == {of_run["h0"]}
+    assert {d["sha256"] for node in of_run["nodes"] for d in node["deliveries"]} == {sha(SITES), sha(FIRST)}, (
+        "as that run left it"
+    )
+    assert {row["sha256"] for row in of_run["deliveries"]} == {sha(SITES), sha(FIRST)}
