@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from medallion import terminal
-from medallion.commands import backup, contract, domain, lineage, quality, quarantine, sandbox, schema, undo, warehouse
+from medallion.commands import backup, contract, domain, lineage, ops, quality, quarantine, sandbox, schema, undo, warehouse
 from medallion.commands import marts as mart_commands
 from medallion.commands.options import Json
 from medallion.contract import LAYERS
@@ -36,6 +36,7 @@ app.add_typer(mart_commands.app)
 app.add_typer(undo.app)
 app.add_typer(backup.app)
 app.add_typer(warehouse.app)
+app.add_typer(ops.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 
@@ -158,8 +159,9 @@ def merge(run_id: str) -> None:
     from medallion import job
     from medallion.pipeline import Lake, merge_run
 
-    with Lake(load()) as lake, job.backed_up(lake, terminal.reporter()):
-        outcome = merge_run(lake, run_id, terminal.reporter())
+    report = terminal.reporter()
+    with Lake(load()) as lake, job.backed_up(lake, report), job.projected(lake, report):
+        outcome = merge_run(lake, run_id, report)
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
 
@@ -179,10 +181,11 @@ def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] 
     from medallion import janitor, job, recovery
     from medallion.pipeline import Lake
 
-    with Lake(load()) as lake, job.backed_up(lake, terminal.reporter(sys.stderr)):
+    report = terminal.reporter(sys.stderr)
+    with Lake(load()) as lake, job.backed_up(lake, report), job.projected(lake, report):
         found = [asdict(one) for one in recovery.resume(lake.nessie, lake.journal, run_id)]
         if any(row["story"].get("options", {}).get("publish") for row in lake.journal.runs(1000, states=("merged",))):
-            publication = job.publish_gold(lake, terminal.reporter(sys.stderr))
+            publication = job.publish_gold(lake, report)
             found += [
                 {"run_id": r, "before": "merged", "after": "published", "why": f"publication {publication['sequence']}"}
                 for r in publication["marked"]

@@ -64,10 +64,10 @@ class _Show:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def day(self, day: date) -> None:
-        from medallion.job import backed_up, publish_gold
+        from medallion.job import backed_up, projected, publish_gold
 
         self._land(day)
-        with backed_up(self.lake, self.report):
+        with backed_up(self.lake, self.report), projected(self.lake, self.report, self.everything):
             self.outcomes.append(execute(self.lake, Request(day, domain=self.domain, publish=True), self.report))
             publish_gold(self.lake, self.report, domains=self.everything)
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from medallion.contract import LAYERS, Layer
-from medallion.errors import InputError, MedallionError
+from medallion.errors import InputError, MedallionError, SettingsError
 from medallion.terminal import guard, parse_date, reporter, reporter_beside_json, show_json, show_table
 
 if TYPE_CHECKING:
     from medallion.domain import Domains
+    from medallion.ops.sources import Sources
     from medallion.pipeline import Lake
     from medallion.settings import Settings
 
@@ -79,7 +80,7 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool =
 
     report = reporter_beside_json() if options.json else reporter()
     request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish, options.refetch)
-    with Lake(load()) as lake, backed_up(lake, report) as copied:
+    with Lake(load()) as lake, backed_up(lake, report) as copied, projected(lake, report):
         for one in resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
@@ -117,7 +118,8 @@ def publish(
                 hint=f"`medallion run --date {wanted}` first",
             )
         report = reporter_beside_json() if as_json else reporter()
-        shown = publish_gold(lake, report, at, allow_rewind=allow_rewind, allow_breaking=allow_breaking)
+        with projected(lake, report):
+            shown = publish_gold(lake, report, at, allow_rewind=allow_rewind, allow_breaking=allow_breaking)
     if as_json:
         show_json(shown)
 
@@ -129,7 +131,7 @@ def marts(as_json: bool = False) -> None:
 
     with Lake(load()) as lake:
         report = reporter_beside_json() if as_json else reporter()
-        with backed_up(lake, report) as copied:
+        with backed_up(lake, report) as copied, projected(lake, report):
             shown = build_marts(lake, report)
     if as_json:
         show_json(shown | copied)
@@ -170,6 +172,36 @@ def backed_up(lake: Lake, report: Report) -> Iterator[dict[str, Any]]:
         raise
     if lake.nessie.reference(MAIN) != before:
         copied |= back_up(lake, report)
+
+
+@contextmanager
+def projected(lake: Lake, report: Report, domains: Domains | None = None) -> Iterator[None]:
+    """Do what ends a run or publishes, and fill in afterwards what is new in the projection (see `medallion.ops.projection`):
+    also where it has failed, which the journal tells.
+
+    Args:
+        domains: whose contracts it shows, if not those of the lake.
+    """
+    from medallion.ops.projection import project
+
+    try:
+        yield
+    except Exception:
+        project(sources(lake, report, domains))
+        raise
+    project(sources(lake, report, domains))
+
+
+def sources(lake: Lake, report: Report, domains: Domains | None = None) -> Sources:
+    """What the projection is made from: the lake, and the warehouses that gold and the marts are published to."""
+    from medallion.marts import targets
+    from medallion.ops.sources import Sources
+
+    warehouses = [lake.settings]
+    with suppress(SettingsError):  # of marts that cannot be built
+        warehouses.append(targets.settings_of(lake.settings, lake.settings.marts.target))
+    one_of_each = {settings.warehouse: settings for settings in reversed(warehouses)}
+    return Sources(lake, domains or lake.domains, tuple(reversed(one_of_each.values())), report)
 
 
 def build_marts(lake: Lake, report: Report) -> dict[str, Any]:

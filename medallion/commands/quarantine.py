@@ -88,7 +88,7 @@ def replay(
     from medallion.recovery import mark_published
 
     on, report = parse_date(date), reporter_beside_json() if as_json else reporter()
-    with Lake(load()) as lake, job.backed_up(lake, report) as copied:
+    with Lake(load()) as lake, job.backed_up(lake, report) as copied, job.projected(lake, report):
         found = corrections.replay(lake, dataset, on, rows=rows, run=run, publish=publish, report=report)
         publication = None
         if publish and found.outcome.state == "merged":

@@ -101,7 +101,7 @@ def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: b
     from medallion.pipeline import Lake
 
     report = reporter_beside_json() if as_json else reporter()
-    with Lake(load()) as lake, job.backed_up(lake, report) as copied:
+    with Lake(load()) as lake, job.backed_up(lake, report) as copied, job.projected(lake, report):
         for one in recovery.resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")

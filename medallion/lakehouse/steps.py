@@ -60,6 +60,8 @@ STEPS = {
     "publish.cleanup": "staging tables and files, or the schema that marts were built in, are removed",
     "publish.marts.build": "dbt builds and tests the marts in a schema of their own",
     "marts.build": "dbt builds and tests the marts on a run's branch",
+    "ops.project": "what is new in main's log, the journal, the evidence and the ledgers is filled into the tables of `ops`",
+    "ops.rebuild": "these tables are made anew",
     "backup.begin": "a second location that is empty becomes this lake's",
     "backup.copy": "files that commits of main need are copied to the second location",
     "backup.mark": "a named point in the write-ahead log of the catalog's PostgreSQL, at which main is at a known commit",

@@ -23,6 +23,7 @@ WITH_SPARK = {"fetch", "land", "data.merge", "data.compact", "data.staged", "reb
 APART = {name for name in STEPS if name.startswith(("backup.", "restore."))}
 """Steps of copies and of new stacks, no part of a run: tests/integration/test_backup.py stops at each of a backup's."""
 NOT_HIT = {"publish.widen", "publish.exchange", "publish.describe", "publish.relate", "publish.marts.build", "marts.build"}
+NOT_HIT |= {"ops.rebuild"}
 """Steps that no day of the harness passes; tests of their own have their failures."""
 
 
