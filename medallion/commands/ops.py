@@ -36,8 +36,10 @@ def rebuild(
         show_table([asdict(one) for one in found], ("table", "rows_before", "rows", "differing"))
         for one in differing:
             print(one.text)
-        what = "the projection is" if check else "what was there was"
-        print(f"{what} equal to its sources" if not differing else f"{len(differing)} tables were made right" * (not check))
+        if not differing:
+            print("the projection is equal to its sources" if check else "made anew, equal to what was there")
+        elif not check:
+            print(f"made anew; it was wrong in {len(differing)} tables")
     if check and differing:
         raise MedallionError(
             f"the projection is not as its sources say, in {', '.join(one.table for one in differing)}; nothing was changed",

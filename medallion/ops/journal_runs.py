@@ -6,6 +6,7 @@ under way while we look has its time already, and is not seen yet; so the positi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,8 @@ from medallion.lakehouse.run import LIVE
 from medallion.lakehouse.store import Store
 from medallion.ops.sources import Sources
 from medallion.ops.writing import Connection, copy, position, put_position
+
+log = logging.getLogger(__name__)
 
 TABLES = ("written", "rule_results", "anomalies", "deliveries", "reads")
 SOURCE = "journal"
@@ -45,6 +48,7 @@ _COLUMNS = {
     "reads": ("run_id", "dataset", "main_hash", "snapshot_id", "metadata_location"),
 }  # fmt: skip
 Found = dict[str, list[tuple[Any, ...]]]
+Pointer = dict[str, Any] | None
 
 
 def fill(connection: Connection, sources: Sources) -> None:
@@ -57,7 +61,7 @@ def fill(connection: Connection, sources: Sources) -> None:
     for runs in _batches(connection, since or BEGINNING):
         ids = [run["run_id"] for run in runs]
         found = connection.execute("SELECT DISTINCT run_id FROM ops.commits WHERE run_id = ANY(%s)", (ids,))
-        rows = _rows(runs, {each["run_id"] for each in found}, sources.lake.store)
+        rows = _rows(runs, {each["run_id"] for each in found}, sources)
         for table in TABLES:
             if since is not None:
                 connection.execute(f"DELETE FROM ops.{table} WHERE run_id = ANY(%s)", (ids,))
@@ -81,30 +85,42 @@ def _batches(connection: Connection, since: str) -> Iterator[list[dict[str, Any]
         ).fetchall()
 
 
-def _rows(runs: list[dict[str, Any]], merged: set[str], store: Store) -> Found:
+def _rows(runs: list[dict[str, Any]], merged: set[str], sources: Sources) -> Found:
     with ThreadPoolExecutor(min(8, len(runs))) as pool:
-        pointers = list(pool.map(lambda run: _pointers(store, run), runs))
+        pointers = list(pool.map(lambda run: _pointers(sources.lake.store, run), runs))
     found: Found = {table: [] for table in TABLES}
     for run, (main_hash, read) in zip(runs, pointers, strict=True):
-        run_id, story = run["run_id"], run["story"]
-        for n, write in enumerate(story.get("writes", ()), start=1):
-            if "rows_in" in write:  # else a table was made, empty
-                _write(found, run, n, write, run_id in merged)
-        deliveries = {(one["dataset"], one["delivery"]): one for one in story.get("deliveries", ())}
-        for one in deliveries.values():
-            found["deliveries"].append((run_id, *(one[name] for name in _COLUMNS["deliveries"][1:])))
-        for dataset, pointer in read.items():
-            at = pointer or {}
-            snapshot = at.get("snapshotId")
-            snapshot = None if snapshot == -1 else snapshot  # it had no rows yet
-            found["reads"].append((run_id, dataset, main_hash, snapshot, at.get("metadataLocation")))
+        of_run: Found = {table: [] for table in TABLES}
+        try:
+            _run(of_run, run, run["run_id"] in merged, main_hash, read)
+        except (KeyError, TypeError, AttributeError):  # one that nobody can read must not keep the others out
+            log.exception("run %s is left out of the projection", run["run_id"])
+            sources.report(f"ops: the story of run {run['run_id']} cannot be read, it is left out")
+            continue
+        for table, rows in of_run.items():
+            found[table] += rows
     return found
+
+
+def _run(found: Found, run: dict[str, Any], merged: bool, main_hash: str, read: dict[str, Pointer]) -> None:
+    run_id, story = run["run_id"], run["story"]
+    for n, write in enumerate(story.get("writes", ()), start=1):
+        if "rows_in" in write:  # else a table was made, empty
+            _write(found, run, n, write, merged)
+    deliveries = {(one["dataset"], one["delivery"]): one for one in story.get("deliveries", ())}
+    for one in deliveries.values():
+        found["deliveries"].append((run_id, *(one[name] for name in _COLUMNS["deliveries"][1:])))
+    for dataset, pointer in read.items():
+        at = pointer or {}
+        snapshot = at.get("snapshotId")
+        snapshot = None if snapshot == -1 else snapshot  # it had no rows yet
+        found["reads"].append((run_id, dataset, main_hash, snapshot, at.get("metadataLocation")))
 
 
 def _write(found: Found, run: dict[str, Any], n: int, write: dict[str, Any], merged: bool) -> None:
     key, dataset = (run["run_id"], n), write["dataset"]
     when = write.get("logical_date") or write.get("as_of") or run["logical_date"]
-    counted = (write["rows_in"], write["rows_out"], write.get("quarantined", 0), write.get("warned", 0))
+    counted = [write.get(name, 0) for name in ("rows_in", "rows_out", "quarantined", "warned")]
     told = (write.get("dropped", {}), write.get("seconds", 0.0), write.get("score"), write.get("reason"))
     found["written"].append((*key, dataset, when, merged, *counted, *told))
     for name, verdict in {each["rule"]: each for each in write.get("verdicts", ())}.items():
@@ -116,7 +132,7 @@ def _write(found: Found, run: dict[str, Any], n: int, write: dict[str, Any], mer
         found["anomalies"].append((*key, dataset, when, *figures))
 
 
-def _pointers(store: Store, run: dict[str, Any]) -> tuple[str, dict[str, dict[str, Any] | None]]:
+def _pointers(store: Store, run: dict[str, Any]) -> tuple[str, dict[str, Pointer]]:
     """The commit that a run read, and of each table that it read the version; which is known from the evidence that it left
     when it passed the gate."""
     story: dict[str, Any] = run["story"]
@@ -124,6 +140,6 @@ def _pointers(store: Store, run: dict[str, Any]) -> tuple[str, dict[str, dict[st
         try:
             kept = evidence.read(store, run["run_id"])
             return kept["h0"], kept["read"]
-        except InputError:
+        except (InputError, KeyError, ValueError):  # it left none, or somebody has removed or damaged it
             pass
     return run["h0"], dict.fromkeys(story.get("reads", ()))

@@ -26,10 +26,11 @@ WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY array_position(i.
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """One table: how many rows it had and has; how many of these differ, and the first that does, by the table's key: `before`
+    """One table: its key, how many rows it had and has; how many of these differ, and the first that does, by the key: `before`
     and `now` as columns, None where there is none."""
 
     table: str
+    key: tuple[str, ...]
     rows_before: int
     rows: int
     differing: int
@@ -41,18 +42,14 @@ class Rebuilt:
         """What differs, for a person; empty: nothing."""
         if not self.differing:
             return ""
-        row = self.before or self.now or {}
         old, new = self.before or {}, self.now or {}
-        columns = [name for name in row if old.get(name) != new.get(name)]
-        key = [f"{name} {value}" for name, value in list(row.items())[:3] if name not in columns or not (old and new)]
-        if not new:
-            what = "was there, and comes from no source"
-        elif not old:
-            what = "was lacking"
+        key = ", ".join(f"{name} {(old or new)[name]}" for name in self.key)
+        if old and new:
+            what = "; ".join(f"{name} was {old[name]}, is {new[name]}" for name in new if old[name] != new[name])
         else:
-            what = "; ".join(f"{name} was {old[name]}, is {new[name]}" for name in columns)
+            what = "was there, and comes from no source" if old else "was lacking"
         more = f" (and {self.differing - 1} more rows)" if self.differing > 1 else ""
-        return f"{self.table}: {', '.join(key)}: {what}{more}"
+        return f"{self.table}: {key}: {what}{more}"
 
 
 def rebuild(sources: Sources, *, check: bool = False) -> list[Rebuilt]:
@@ -99,8 +96,9 @@ def _bring_up_to_date(connection: Connection, sources: Sources) -> None:
 
 
 def _compared(connection: Connection, table: str) -> Rebuilt:
-    key = [sql.Identifier(row["name"]) for row in connection.execute(_KEY, (f"ops.{table}",))]
-    parts = {"old": sql.Identifier(f"old_{table}"), "new": sql.Identifier("ops", table), "key": sql.SQL(", ").join(key)}
+    key = tuple(row["name"] for row in connection.execute(_KEY, (f"ops.{table}",)))
+    columns = sql.SQL(", ").join(map(sql.Identifier, key))
+    parts = {"old": sql.Identifier(f"old_{table}"), "new": sql.Identifier("ops", table), "key": columns}
     counts = connection.execute(
         sql.SQL("SELECT (SELECT count(*) FROM {old}) AS before, (SELECT count(*) FROM {new}) AS now").format(**parts)
     ).fetchone()
@@ -111,4 +109,4 @@ def _compared(connection: Connection, table: str) -> Rebuilt:
         ).format(**parts)
     ).fetchone()
     assert counts is not None
-    return Rebuilt(f"ops.{table}", counts["before"], counts["now"], **(first or {"differing": 0}))
+    return Rebuilt(f"ops.{table}", key, counts["before"], counts["now"], **(first or {"differing": 0}))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg
+
+from medallion.errors import ServiceUnavailable
 from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR
 from medallion.ops import contracts, journal_runs, ledgers, main_log
 from medallion.ops.sources import Sources
@@ -26,9 +29,19 @@ class Position:
 
 
 def status(sources: Sources) -> list[Position]:
-    """Where the projection stands in each source; nothing is changed. Raises: ServiceUnavailable; psycopg.Error."""
+    """Where the projection stands in each source; nothing is changed. Raises: ServiceUnavailable."""
+    try:
+        return _status(sources)
+    except psycopg.Error as error:
+        raise ServiceUnavailable(
+            f"the tables of schema ops cannot be read: {str(error).strip().splitlines()[0]}",
+            hint="`medallion doctor` says whether PostgreSQL is well; the user needs the right to read them",
+        ) from error
+
+
+def _status(sources: Sources) -> list[Position]:
     with sources.lake.journal.transaction() as connection:
-        if lacking := [name for name in missing(connection) if name.startswith("ops.")]:
+        if lacking := missing(connection):
             why = f"{len(lacking)} tables or indexes are missing ({lacking[0]}): the next run makes them, and fills them anew"
             names = [main_log.SOURCE, journal_runs.SOURCE, contracts.SOURCE, *map(ledgers.source_of, sources.warehouses)]
             return [Position(name, None, None, None, None, why) for name in names]
