@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from medallion import job
@@ -19,6 +20,31 @@ from medallion.ops.rebuild import rebuild
 from medallion.ops.sources import Sources
 from medallion.services import postgres
 from medallion.settings import Settings
+from tests.conftest import new_stack
+from tests.crash.place import Place, Told, nth_day
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Place]:
+    """A lake of its own: the projection is of all of main."""
+    with new_stack() as settings:
+        yield Place(settings.model_copy(update={"warehouse": "postgres"}), "shop")
+
+
+@pytest.fixture(scope="session")
+def ops(place: Place) -> Ops:
+    """Its projection, in which one day is."""
+    ops = Ops(place.settings, place.domains)
+    assert place.run(nth_day(0)).code == 0
+    return ops
+
+
+@pytest.fixture
+def run(place: Place, ops: Ops) -> Callable[..., Told]:
+    """Runs the next day of the place, as `medallion run --json` does."""
+    (row,) = ops.rows("SELECT count(DISTINCT logical_date) AS days FROM ops.runs")
+    days = (nth_day(n) for n in range(row["days"], 10_000))
+    return lambda **options: place.run(next(days), **options)
 
 
 class Ops:
@@ -42,6 +68,10 @@ class Ops:
         """What of the projection is not as its sources say."""
         with self.sources() as sources:
             return [one.text for one in rebuild(sources, check=True) if one.differing]
+
+    def newest_commit(self) -> int:
+        """Its number."""
+        return int(self.rows("SELECT coalesce(max(n), 0) AS n FROM ops.commits")[0]["n"])
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         with postgres.connect(self.settings.postgres) as connection:

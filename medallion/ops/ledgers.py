@@ -19,7 +19,7 @@ from medallion.publish.target import Outrun, Target, Unanswered, connect
 from medallion.settings import Settings
 
 TABLES = ("publications",)
-SOURCE = "publications"
+SOURCE, SOURCES = "publications", "ledger."
 _COLUMNS = (
     "target", "sequence", "publication_id", "main_hash", "published_at", "runs", "changed", "rows", "staged_bytes",
     "reencoded_bytes",
@@ -72,7 +72,7 @@ def behind(settings: Settings, at: str | None) -> tuple[str, int]:
 
 def source_of(settings: Settings) -> str:
     """The name of a warehouse's ledger among the sources."""
-    return f"ledger.{settings.warehouse}"
+    return f"{SOURCES}{settings.warehouse}"
 
 
 def _at(head: Head) -> str:

@@ -239,5 +239,6 @@ def _schema(content: Content) -> tuple[Any, ...]:
 
 def _row(dataset: str, version: Version) -> tuple[Any, ...]:
     told = version.as_row()
-    names = ("version", "hash", "time", "run", "contract_version", "fingerprint", "changed", "columns")
-    return (dataset, *(told[name] for name in names))
+    names = ("version", "hash", "time", "run", "contract_version", "fingerprint", "changed")
+    columns = [{"name": name, "type": type_} for name, type_ in told["columns"].items()]  # JSON's objects have no order
+    return (dataset, *(told[name] for name in names), columns)

@@ -25,17 +25,18 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext('medallion.ops.projection'))"
 
 
 class Part(NamedTuple):
-    """One source: the tables that are filled from it alone, and what fills them from its position on."""
+    """One source: the tables that are filled from it alone, its positions' names, and what fills the tables from there on."""
 
     tables: tuple[str, ...]
+    positions: tuple[str, ...]
     fill: Callable[[Connection, Sources], None]
 
 
 PARTS = (
-    Part(contracts.TABLES, contracts.fill),
-    Part(main_log.TABLES, main_log.fill),  # before the runs, which say whether their commit is there
-    Part(journal_runs.TABLES, journal_runs.fill),
-    Part(ledgers.TABLES, ledgers.fill),
+    Part(contracts.TABLES, (contracts.SOURCE,), contracts.fill),
+    Part(main_log.TABLES, (main_log.SOURCE,), main_log.fill),  # before the runs, which say whether their commit is there
+    Part(journal_runs.TABLES, (journal_runs.SOURCE,), journal_runs.fill),
+    Part(ledgers.TABLES, (ledgers.SOURCE, ledgers.SOURCES), ledgers.fill),
 )
 
 

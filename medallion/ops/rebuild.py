@@ -71,7 +71,7 @@ def rebuild(sources: Sources, *, check: bool = False) -> list[Rebuilt]:
             for table in tables:
                 names = {"old": sql.Identifier(f"old_{table}"), "new": sql.Identifier("ops", table)}
                 connection.execute(sql.SQL("CREATE TEMP TABLE {old} ON COMMIT DROP AS TABLE {new}").format(**names))
-            forget_positions(connection)
+            forget_positions(connection, [name for part in PARTS for name in part.positions])
             for part in PARTS:
                 part.fill(connection, sources)
             found += [_compared(connection, table) for table in tables]

@@ -143,7 +143,8 @@ CREATE TABLE IF NOT EXISTS ops.schema_versions (
   columns jsonb NOT NULL,
   PRIMARY KEY (dataset, version)
 );
-COMMENT ON TABLE ops.schema_versions IS 'changed: a text for each difference from the version before; columns: name -> type';
+COMMENT ON TABLE ops.schema_versions IS
+  'changed: a text for each difference from the version before; columns: a list of name and type';
 
 CREATE TABLE IF NOT EXISTS ops.publications (
   target text NOT NULL,

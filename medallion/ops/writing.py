@@ -62,6 +62,10 @@ def put_position(connection: Connection, source: str, at: str) -> None:
     )
 
 
-def forget_positions(connection: Connection) -> None:
-    """Let every source be read from its beginning."""
-    connection.execute("DELETE FROM ops.projected")
+def forget_positions(connection: Connection, sources: Sequence[str] | None = None) -> None:
+    """Let these sources, or all, be read from their beginning; a name that ends in a dot stands for all that begin so."""
+    if sources is None:
+        connection.execute("DELETE FROM ops.projected")
+        return
+    patterns = [f"{name}%" if name.endswith(".") else name for name in sources]
+    connection.execute("DELETE FROM ops.projected WHERE source LIKE ANY(%s)", (patterns,))
