@@ -1,7 +1,8 @@
 """From the journal and the evidence: what runs that are at an end wrote, read and were delivered, and how they were judged.
 
 The position is a time by the server's clock: whatever changes a run afterwards says so in `changed_at`. A statement that is
-under way while we look has its time already, and is not seen yet; so the position is never later than the beginning of one.
+under way while we look has its time already, and is not seen yet; so the position is never later than the beginning of one (a minute ago, where
+PostgreSQL does not tell us, as of another user's).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ BEGINNING = "-infinity"
 _AT_A_TIME = 200
 """So many runs' stories are held at once."""
 _SAFE = """
-SELECT coalesce(min(a.xact_start), statement_timestamp())::text AS at
+SELECT coalesce(min(coalesce(a.xact_start, statement_timestamp() - interval '1 minute')), statement_timestamp())::text AS at
 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND l.relation = 'ops.runs'::regclass AND l.mode = 'RowExclusiveLock' AND l.pid <> pg_backend_pid()
