@@ -1,8 +1,8 @@
 """From the journal and the evidence: what runs that are at an end wrote, read and were delivered, and how they were judged.
 
 The position is a time by the server's clock: whatever changes a run afterwards says so in `changed_at`. A statement that is
-under way while we look has its time already, and is not seen yet; so the position is never later than the beginning of one (a minute ago, where
-PostgreSQL does not tell us, as of another user's).
+under way while we look has its time already, and is not seen yet; so the position is never later than the beginning of one
+(a minute ago, where PostgreSQL does not tell us, as of another user's).
 """
 
 from __future__ import annotations
