@@ -243,6 +243,7 @@ class Journal:
             raise ConflictError(what, hint="wait for it, or end it; then run this again") from error
         except psycopg.OperationalError as error:
             raise self._down(error) from error
+
     # ── other tables of the schema ────────────────────────────────────────────────────────────
     @contextmanager
     def transaction(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
