@@ -22,12 +22,16 @@ from typing import Any
 
 import httpx
 
+from medallion import afterwards, story
 from medallion import settings as settings_module
-from medallion import story
+from medallion.domain import Domains
+from medallion.lake import Lake
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import merge
 from medallion.lakehouse.nessie import MAIN, Content, Nessie, Reference
 from medallion.lakehouse.run import Run, open_run, put_on_branch, remove_branch
+from medallion.ops.projection import project
+from medallion.ops.rebuild import rebuild
 from medallion.publish.publication import publish
 from medallion.quality.past import previous
 from medallion.recovery import mark_published, resume
@@ -71,6 +75,8 @@ class Deep:
         self.settings = settings
         self.nessie, self.journal = Nessie(settings.nessie), Journal(settings.postgres)
         self.lake = LakeTables(settings)
+        self.whole = Lake(settings, Domains({}, {}))
+        self.sources = afterwards.sources(self.whole, lambda line: None)
         self.tables = [gold(f"t{n:02}", {"n": "bigint"}, domain="depth") for n in range(TABLES)]
         self.lake.commit({SHOWN: [{"n": 0}]} | {table: [{"n": 0}] for table in self.tables})
         self.contents = self.nessie.tables(self.nessie.reference(MAIN))
@@ -90,7 +96,8 @@ class Deep:
             stack.down(settings, lambda line: None, remove=True)
 
     def close(self) -> None:
-        self.lake.close()
+        with self.whole:
+            self.lake.close()
         self.journal.close()
         self.nessie.close()
 
@@ -115,6 +122,12 @@ class Deep:
             thread.join()
         self.done = until
         mark_published(self.nessie, self.journal, self.nessie.reference(MAIN).hash)
+        for what, work in (("filled in", project), ("made anew", rebuild)):
+            began, cpu = time.monotonic(), time.process_time()
+            assert work(self.sources)
+            print(
+                f"  {until} runs {what} in {time.monotonic() - began:.1f} s, {time.process_time() - cpu:.1f} s of CPU", flush=True
+            )
 
     def once(self) -> dict[str, float]:
         """Every operation once. Returns: seconds of each."""
@@ -126,9 +139,13 @@ class Deep:
         _timed(took, "merge", lambda: merge(self.nessie, self.journal, run, judged, "one more", {}))
         _timed(took, "remove the branch", lambda: remove_branch(self.nessie, self.journal, run.id, run.branch))
         self.journal.release(run.id)
+        cpu = time.process_time()
+        _timed(took, "fill the projection", lambda: project(self.sources))
+        took["fill the projection: CPU of the process"] = time.process_time() - cpu
         _timed(took, "Nessie's own merge of the same", self._plain_merge(number))
         self.lake.commit({SHOWN: [{"n": number}]})
         shown = _timed(took, "publish a table", lambda: publish(self.settings, Contracts(SHOWN), journal=self.journal))
+        _timed(took, "fill it after a publication", lambda: project(self.sources))
         _timed(took, "mark what is published", lambda: mark_published(self.nessie, self.journal, shown.shown))
         _timed(took, "`runs`", lambda: story.runs(self.journal))
         _timed(took, "resume, with nothing to do", lambda: resume(self.nessie, self.journal))

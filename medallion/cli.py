@@ -20,6 +20,7 @@ from medallion.commands import (
     dashboards,
     domain,
     lineage,
+    ops,
     quality,
     quarantine,
     sandbox,
@@ -55,6 +56,7 @@ app.add_typer(audit.app)
 app.add_typer(dashboards.app)
 app.add_typer(alerts.watching)
 app.add_typer(alerts.app)
+app.add_typer(ops.app)
 Date = Annotated[str, typer.Option("--date", help="The logical date, e.g. 2013-01-05.")]
 
 
@@ -174,11 +176,12 @@ def open_(date: Date) -> None:
 @app.command()
 def merge(run_id: str) -> None:
     """Gate and merge a run that was written in parts."""
-    from medallion import job
+    from medallion.afterwards import followed_up
     from medallion.pipeline import Lake, merge_run
 
-    with Lake(load()) as lake, job.alerted(lake, terminal.reporter()), job.backed_up(lake, terminal.reporter()):
-        outcome = merge_run(lake, run_id, terminal.reporter())
+    report = terminal.reporter()
+    with Lake(load()) as lake, followed_up(lake, report):
+        outcome = merge_run(lake, run_id, report)
     print(f"run {outcome.run_id}: {outcome.state}" + (f", main is at {outcome.merged_hash}" if outcome.merged_hash else ""))
 
 
@@ -196,10 +199,11 @@ def abandon(run_id: str) -> None:
 def resume(run_id: Annotated[str | None, typer.Argument(help="Only this run.")] = None, as_json: Json = False) -> None:
     """Finish or fail what a killed process left, by the evidence in Nessie and the ledger; remove expired branches."""
     from medallion import janitor, job, recovery
+    from medallion.afterwards import followed_up
     from medallion.pipeline import Lake
 
     report = terminal.reporter(sys.stderr)
-    with Lake(load()) as lake, job.alerted(lake, report), job.backed_up(lake, report):
+    with Lake(load()) as lake, followed_up(lake, report):
         found = [asdict(one) for one in recovery.resume(lake.nessie, lake.journal, run_id)]
         if any(row["story"].get("options", {}).get("publish") for row in lake.journal.runs(1000, states=("merged",))):
             publication = job.publish_gold(lake, report)

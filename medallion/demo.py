@@ -64,15 +64,17 @@ class _Show:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def day(self, day: date) -> None:
-        from medallion.job import backed_up, publish_gold
+        from medallion.afterwards import followed_up
+        from medallion.job import publish_gold
 
         self._land(day)
-        with backed_up(self.lake, self.report):
+        with followed_up(self.lake, self.report, self.everything):
             self.outcomes.append(execute(self.lake, Request(day, domain=self.domain, publish=True), self.report))
             publish_gold(self.lake, self.report, domains=self.everything)
-        self._alerts()
 
     def spoiled_day(self) -> None:
+        from medallion.afterwards import told
+
         lake, report = self.lake, self.report
         if lake.journal.merged(SPOILED):
             report("the spoiled delivery was refused in an earlier demo (`medallion runs`); only news would be run")
@@ -80,7 +82,8 @@ class _Show:
         main = lake.nessie.reference("main").hash
         self._land(SPOILED, spoiled=True)
         try:
-            execute(lake, Request(SPOILED, domain=self.domain), report)
+            with told(lake, report, self.everything):
+                execute(lake, Request(SPOILED, domain=self.domain), report)
         except GateRefused as refusal:
             for line in str(refusal).splitlines():
                 report(line[:220])
@@ -89,13 +92,7 @@ class _Show:
         if (now := lake.nessie.reference("main").hash) != main:
             raise MedallionError(f"main moved from {main} to {now} though the gate refused", hint="please report it")
         report(f"main is still at {main[:12]}, the warehouse still shows {DAYS[-1]}")
-        self._alerts()
         return self.day(SPOILED)
-
-    def _alerts(self) -> None:
-        from medallion.alerts.evaluate import tell
-
-        tell(self.lake.settings, self.everything.contracts, self.report)
 
     def _land(self, day: date, *, spoiled: bool = False) -> None:
         wanted = [d for d in DATASETS if self.domain in (None, d.split(".")[1])]

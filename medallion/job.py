@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from medallion.afterwards import followed_up, told
 from medallion.contract import LAYERS, Layer
-from medallion.errors import InputError, MedallionError
+from medallion.errors import InputError
 from medallion.terminal import guard, parse_date, reporter, reporter_beside_json, show_json, show_table
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(layers: tuple[Layer, ...], options: Any, *, publish: bool, marts: bool =
 
     report = reporter_beside_json() if options.json else reporter()
     request = Request(parse_date(options.date), layers, options.domain, options.dataset, publish, options.refetch)
-    with Lake(load()) as lake, alerted(lake, report), backed_up(lake, report) as copied:
+    with Lake(load()) as lake, followed_up(lake, report) as copied:
         for one in resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")
@@ -111,13 +111,13 @@ def publish(
 
     wanted = parse_date(date) if date else None
     report = reporter_beside_json() if as_json else reporter()
-    with Lake(load()) as lake, alerted(lake, report):
+    with Lake(load()) as lake:
         if wanted and not lake.journal.merged(wanted):
             raise InputError(
                 f"no run of {wanted} was merged: main holds nothing of it to publish",
                 hint=f"`medallion run --date {wanted}` first",
             )
-        with lineage_sent(lake, report):
+        with told(lake, report):
             shown = publish_gold(lake, report, at, allow_rewind=allow_rewind, allow_breaking=allow_breaking)
     if as_json:
         show_json(shown)
@@ -130,81 +130,10 @@ def marts(as_json: bool = False) -> None:
 
     with Lake(load()) as lake:
         report = reporter_beside_json() if as_json else reporter()
-        with alerted(lake, report), backed_up(lake, report) as copied:
+        with followed_up(lake, report) as copied:
             shown = build_marts(lake, report)
     if as_json:
         show_json(shown | copied)
-
-
-def back_up(lake: Lake, report: Report) -> dict[str, Any]:
-    """What is to follow a merge: copies in the second location, if the settings name one and want it then. A backup that
-    fails is told, and takes nothing from the run.
-
-    Returns: what came of it as `backup`, for JSON; nothing if there is none.
-    """
-    if not (lake.settings.backup.location and lake.settings.backup.after_merge):
-        return {}
-    from medallion.backup.backup import after_merge
-
-    return {"backup": after_merge(lake.settings, report)}
-
-
-@contextmanager
-def alerted(lake: Lake, report: Report) -> Iterator[None]:
-    """Do what may end runs, and look for alerts afterwards, also where it has failed; an interruption leaves that to the next."""
-    from medallion.alerts.evaluate import tell
-
-    try:
-        yield
-    except Exception:
-        tell(lake.settings, lake.domains.contracts, report)
-        raise
-    tell(lake.settings, lake.domains.contracts, report)
-
-
-@contextmanager
-def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
-    """Do what may be a run or a publication, and send its lineage afterwards, if the settings say where to: of what has failed
-    too. It takes nothing from what was done that it cannot be sent."""
-    if lake.settings.lineage.transport == "off":
-        yield
-        return
-    from medallion.lineage.sending import send
-    from medallion.marts.targets import settings_of
-
-    target = lake.settings.marts.target
-    began = lake.journal.now()
-    try:
-        yield
-    finally:
-        send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
-
-
-@contextmanager
-def backed_up(lake: Lake, report: Report) -> Iterator[dict[str, Any]]:
-    """Do what may merge, send its lineage, and `back_up` afterwards if main has moved: also where what came after the merge
-    has failed.
-
-    Yields: a dict that has what came of the backup at the end.
-    """
-    from medallion.lakehouse.nessie import MAIN
-
-    copied: dict[str, Any] = {}
-    if not (lake.settings.backup.location and lake.settings.backup.after_merge):
-        with lineage_sent(lake, report):
-            yield copied
-        return
-    before = lake.nessie.reference(MAIN)
-    try:
-        with lineage_sent(lake, report):
-            yield copied
-    except Exception:
-        with suppress(MedallionError):  # Nessie does not answer: what has failed is told, and nothing can be copied
-            if lake.nessie.reference(MAIN) != before:
-                back_up(lake, report)
-        raise
-    if lake.nessie.reference(MAIN) != before:
-        copied |= back_up(lake, report)
 
 
 def build_marts(lake: Lake, report: Report) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class Lake:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def has_spark(self) -> bool:
+        """Whether the session was needed so far."""
+        return self._spark is not None
+
     def spark(self) -> SparkSession:
         """The session, started when it is first needed: a run without news needs none."""
         if self._spark is None:

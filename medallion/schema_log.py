@@ -12,7 +12,7 @@ from medallion.contract import Contract
 from medallion.errors import UsageError
 from medallion.lakehouse import schema as schemas
 from medallion.lakehouse.merge import RUN_PROPERTY
-from medallion.lakehouse.nessie import MAIN, Nessie
+from medallion.lakehouse.nessie import MAIN, Commit, Content, Nessie
 from medallion.lakehouse.schema import Difference
 from medallion.lakehouse.table import CONTRACT_FINGERPRINT, CONTRACT_VERSION, open_static
 from medallion.settings import S3
@@ -63,23 +63,26 @@ def versions(s3: S3, nessie: Nessie, dataset: str) -> list[Version]:
             last = this
             continue
         last = this
-        metadata = open_static(s3, content).metadata
-        schema, properties = metadata.schema(), metadata.properties
-        found.append(
-            Version(
-                number=len(found) + 1,
-                schema=schema,
-                hash=commit.hash,
-                time=commit.time,
-                run=commit.properties.get(RUN_PROPERTY),
-                contract_version=properties.get(CONTRACT_VERSION),
-                fingerprint=properties.get(CONTRACT_FINGERPRINT),
-                changed=tuple(schemas.differences(found[-1].schema.fields if found else (), schema.fields)),
-            )
-        )
+        found.append(next_version(s3, commit, content, len(found), found[-1].schema if found else None))
     if not found:
         raise UsageError(f"main has never had a table '{dataset}'", hint="`medallion sql` and `medallion domain list` tell which")
     return found
+
+
+def next_version(s3: S3, commit: Commit, content: Content, before: int, schema_before: Schema | None) -> Version:
+    """The version of a schema that a commit brought, after so many others. Raises: ServiceUnavailable."""
+    metadata = open_static(s3, content).metadata
+    schema, properties = metadata.schema(), metadata.properties
+    return Version(
+        number=before + 1,
+        schema=schema,
+        hash=commit.hash,
+        time=commit.time,
+        run=commit.properties.get(RUN_PROPERTY),
+        contract_version=properties.get(CONTRACT_VERSION),
+        fingerprint=properties.get(CONTRACT_FINGERPRINT),
+        changed=tuple(schemas.differences(schema_before.fields if schema_before else (), schema.fields)),
+    )
 
 
 def diff(found: list[Version], contract: Contract | None, old: int | None, new: int | None) -> tuple[str, list[Difference]]:

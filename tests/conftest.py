@@ -58,6 +58,8 @@ _LONGEST = (
     "tests/integration/test_upsert_rules.py",
 )
 """Groups of tests that take longest, the longest first."""
+_SHARED = ("tests.flights_lake", "tests.ops_tables")
+"""Plugins whose fixtures are dear: the modules that use one of them run in one process."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     groups = {}
     for item in items:
         plugins = getattr(getattr(item, "module", None), "pytest_plugins", ())
-        groups[item] = "tests.flights_lake" if "tests.flights_lake" in plugins else item.nodeid.partition("::")[0]
+        groups[item] = next((each for each in _SHARED if each in plugins), item.nodeid.partition("::")[0])
         item.add_marker(pytest.mark.xdist_group(groups[item]))
     items.sort(key=lambda item: (place.get(groups[item], len(place)), groups[item].startswith("tests/unit/")))
 

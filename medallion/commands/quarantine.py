@@ -82,13 +82,14 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Put corrected rows through the gate again, by a usual run of their date; or all rows, by a corrected contract."""
-    from medallion import corrections, job
+    from medallion import corrections
+    from medallion.afterwards import followed_up
     from medallion.pipeline import Lake
     from medallion.publish.publication import publish as publish_gold
     from medallion.recovery import mark_published
 
     on, report = parse_date(date), reporter_beside_json() if as_json else reporter()
-    with Lake(load()) as lake, job.backed_up(lake, report) as copied:
+    with Lake(load()) as lake, followed_up(lake, report) as copied:
         found = corrections.replay(lake, dataset, on, rows=rows, run=run, publish=publish, report=report)
         publication = None
         if publish and found.outcome.state == "merged":

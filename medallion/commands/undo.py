@@ -98,10 +98,11 @@ def janitor(
 
 def _carry_out(work: Callable[[Lake, Callable[[str], None]], Undone], publish: bool, as_json: bool) -> None:
     from medallion import job, recovery
+    from medallion.afterwards import followed_up
     from medallion.pipeline import Lake
 
     report = reporter_beside_json() if as_json else reporter()
-    with Lake(load()) as lake, job.alerted(lake, report), job.backed_up(lake, report) as copied:
+    with Lake(load()) as lake, followed_up(lake, report) as copied:
         for one in recovery.resume(lake.nessie, lake.journal):
             if one.before != one.after:
                 report(f"run {one.run_id} was left {one.before}: {one.why}")

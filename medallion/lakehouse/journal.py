@@ -298,6 +298,13 @@ class Journal:
         except psycopg.OperationalError as error:
             raise self._down(error) from error
 
+    # ── other tables of the schema ────────────────────────────────────────────────────────────
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """A transaction of the journal's connection, for what else is kept in schema `ops`; its errors are psycopg's."""
+        with self._connection.transaction():
+            yield self._connection
+
     # ── plumbing ──────────────────────────────────────────────────────────────────────────────
     def _do(self, sql: str, parameters: Any = None) -> None:
         try:

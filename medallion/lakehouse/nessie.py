@@ -178,39 +178,32 @@ class Nessie:
                 return
             yield _commit(meta)
 
-    def puts(self, at: Reference, *, until: str | None = None) -> Iterator[tuple[Commit, dict[str, Content]]]:
-        """Commits from `at` backwards, newest first, `until` (a hash) excluded, and the tables that each put."""
-        if at.hash == NO_ANCESTOR:
-            return
-        for entry in self._pages(f"trees/{_path(at)}/history", "logEntries", {"fetch": "ALL"}):
-            if entry["commitMeta"]["hash"] == until:
-                return
-            yield (
-                _commit(entry["commitMeta"]),
-                {
-                    ".".join(operation["key"]["elements"]): operation["content"]
-                    for operation in entry.get("operations") or ()
-                    if operation["type"] == "PUT" and operation["content"]["type"] == "ICEBERG_TABLE"
-                },
-            )
-
-    def versions(self, at: Reference, key: str) -> Iterator[tuple[Commit, Content | None]]:
-        """Every commit from `at` backwards that changed a key, newest first, and what it put there; None where
-        it removed it."""
-        for entry in self._pages(f"trees/{_path(at)}/history", "logEntries", {"fetch": "ALL"}):
-            for operation in entry.get("operations") or ():
-                if operation["key"]["elements"] == key.split(".") and operation["type"] in ("PUT", "DELETE"):
-                    yield _commit(entry["commitMeta"]), operation.get("content")
-
-    def changes(self, at: Reference, *, until: str | None = None) -> Iterator[tuple[Commit, frozenset[str]]]:
-        """Commits from `at` backwards, newest first, `until` (a hash) excluded, each with the keys that it put or removed."""
+    def history(self, at: Reference, *, until: str | None = None) -> Iterator[tuple[Commit, dict[str, Content | None]]]:
+        """Commits from `at` backwards, newest first, `until` (a hash) excluded, and what each put, by its key; None where it
+        removed something."""
         if at.hash == NO_ANCESTOR:
             return
         for entry in self._pages(f"trees/{_path(at)}/history", "logEntries", {"fetch": "ALL"}):
             if entry["commitMeta"]["hash"] == until:
                 return
             changed = [each for each in entry.get("operations") or () if each["type"] in ("PUT", "DELETE")]
-            yield _commit(entry["commitMeta"]), frozenset(".".join(each["key"]["elements"]) for each in changed)
+            yield _commit(entry["commitMeta"]), {".".join(e["key"]["elements"]): e.get("content") for e in changed}
+
+    def puts(self, at: Reference, *, until: str | None = None) -> Iterator[tuple[Commit, dict[str, Content]]]:
+        """As `history`, of tables alone, and without what was removed."""
+        for commit, changed in self.history(at, until=until):
+            yield commit, {key: put for key, put in changed.items() if put is not None and put["type"] == "ICEBERG_TABLE"}
+
+    def versions(self, at: Reference, key: str) -> Iterator[tuple[Commit, Content | None]]:
+        """As `history`, of one key: only commits that changed it."""
+        for commit, changed in self.history(at):
+            if key in changed:
+                yield commit, changed[key]
+
+    def changes(self, at: Reference, *, until: str | None = None) -> Iterator[tuple[Commit, frozenset[str]]]:
+        """As `history`, with the keys alone."""
+        for commit, changed in self.history(at, until=until):
+            yield commit, frozenset(changed)
 
     # ── commit ────────────────────────────────────────────────────────────────────────────────
     def commit(self, onto: Reference, body: dict[str, Any]) -> str:

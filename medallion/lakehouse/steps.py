@@ -65,6 +65,8 @@ STEPS = {
     "audit.prune": "old records of the audit log are removed",
     "lineage.edges": "the rows of ops.lineage are replaced, all at once",
     "lineage.send": "OpenLineage events, kept in the journal until then, are sent",
+    "ops.project": "what is new in main's log, the journal, the evidence and the ledgers is filled into the tables of `ops`",
+    "ops.rebuild": "these tables are made anew",
     "backup.begin": "a second location that is empty becomes this lake's",
     "backup.copy": "files that commits of main need are copied to the second location",
     "backup.mark": "a named point in the write-ahead log of the catalog's PostgreSQL, at which main is at a known commit",

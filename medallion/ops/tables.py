@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS ops.commits (
   logical_date date,
   message text NOT NULL
 );
+CREATE INDEX IF NOT EXISTS commits_of_run ON ops.commits (run_id);
 COMMENT ON TABLE ops.commits IS 'main''s log; n counts from 1, in order';
 
 CREATE TABLE IF NOT EXISTS ops.volumes (
@@ -66,7 +67,10 @@ CREATE TABLE IF NOT EXISTS ops.written (
   PRIMARY KEY (run_id, n)
 );
 CREATE INDEX IF NOT EXISTS written_of ON ops.written (dataset, logical_date);
-COMMENT ON TABLE ops.written IS 'what runs wrote, one row for each date of each dataset, of failed runs too';
+COMMENT ON TABLE ops.written IS
+  'what runs wrote, one row for each date of each dataset, of failed runs too; n is the write''s number in the run''s story, '
+  'logical_date that of the run where a table is made whole; merged: its commit is in main''s log, also if it was reverted since '
+  '(ops.runs.reverted_by)';
 
 CREATE TABLE IF NOT EXISTS ops.rule_results (
   run_id text NOT NULL,
@@ -84,6 +88,8 @@ CREATE TABLE IF NOT EXISTS ops.rule_results (
   PRIMARY KEY (run_id, n, rule)
 );
 CREATE INDEX IF NOT EXISTS rule_results_of ON ops.rule_results (dataset, logical_date);
+COMMENT ON TABLE ops.rule_results IS
+  'the verdict of every rule; of as_usual, bad counts unusual metrics, judged the dates that they were compared with';
 
 CREATE TABLE IF NOT EXISTS ops.anomalies (
   run_id text NOT NULL,
@@ -141,6 +147,8 @@ CREATE TABLE IF NOT EXISTS ops.schema_versions (
   columns jsonb NOT NULL,
   PRIMARY KEY (dataset, version)
 );
+COMMENT ON TABLE ops.schema_versions IS
+  'changed: a text for each difference from the version before; columns: a list of name and type';
 
 CREATE TABLE IF NOT EXISTS ops.publications (
   target text NOT NULL,
@@ -186,7 +194,10 @@ CREATE TABLE IF NOT EXISTS ops.projected (
   position text NOT NULL,
   projected_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE ops.projected IS 'how far the projection has come in each source: main (a hash), journal, ledger.<target>';
+CREATE INDEX IF NOT EXISTS runs_by_change ON ops.runs (changed_at);
+CREATE INDEX IF NOT EXISTS steps_of_publications ON ops.steps (step_id) WHERE name = 'publish.commit';
+COMMENT ON TABLE ops.projected IS 'how far the projection has come in each source: main (a hash), journal (a time), '
+  'contracts (a hash), publications (a step), ledger.<target> (sequence:publication_id)';
 """
 
 ALERTS = """

@@ -212,7 +212,7 @@ def _replace(
                 raise Outrun(f"{mart} has {counts[dataset(mart)]} rows instead of {state.rows} in the transaction")
         with steps("ledger", sequence=entry.sequence):
             target.append(entry, head)
-        with steps("commit", sequence=entry.sequence, publication_id=attempts.publication_id):
+        with steps("commit", sequence=entry.sequence, publication_id=attempts.publication_id, warehouse=target.name):
             target.commit()
     except (Outrun, MedallionError):
         with steps("rollback"):

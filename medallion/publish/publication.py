@@ -262,7 +262,7 @@ def _replace(
                 raise Outrun(f"{dataset} has {counts[dataset]} rows instead of {each.state.rows} in the transaction")
         with steps("ledger", sequence=entry.sequence):
             target.append(entry, head)
-        with steps("commit", sequence=entry.sequence, publication_id=attempts.publication_id):
+        with steps("commit", sequence=entry.sequence, publication_id=attempts.publication_id, warehouse=target.name):
             target.commit()
     except (Outrun, MedallionError):
         with steps("rollback"):

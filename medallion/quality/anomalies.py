@@ -22,6 +22,7 @@ et al., "STL", Journal of Official Statistics 6 (1990), with medians for its loc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -55,14 +56,15 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One metric of a write that is unusual. `low` and `high` bound what is usual for its date and
-    weekday; `deviations` says how many robust deviations `value` is off, negative below.
+    """One metric of a write that is unusual. `expected` is what is usual for its date and weekday, `low` and
+    `high` bound it; `deviations` says how many robust deviations `value` is off, negative below.
     `column` is the column or rule, `bin` the value or bin of a distribution."""
 
     metric: str
     column: str
     bin: str
     value: float
+    expected: float
     low: float
     high: float
     deviations: float
@@ -83,6 +85,12 @@ class Anomaly:
         usual = f"usual for a {self.season}: {self._shown(self.low)} to {self._shown(self.high)}"
         value = f"{self._shown(self.value)} rows" if self.metric == "volume" else f"{of}: {self._shown(self.value)}"
         return f"{value}, {usual}; {abs(self.deviations):.1f} robust deviations {where}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Its figures and its text, as a run's story keeps them; a bound that no number holds is None."""
+        figures = {name: getattr(self, name) for name in ("value", "expected", "low", "high", "deviations")}
+        of = {"metric": self.metric, "column": self.column, "bin": self.bin, "text": self.text}
+        return of | {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
     def _shown(self, value: float) -> str:
         if self.metric in _COUNTS:
@@ -134,7 +142,7 @@ def unusual(today: Mapping[str, Any], history: Sequence[Mapping[str, Any]], watc
         kind, column, bin_ = keys[i]
         low, high = (_unscaled(expected[i] + s, kind, typical[i]) for s in (-limits[i] * down[i], limits[i] * up[i]))
         value, off_by = float(values[-1, i]), round(float(deviations[i]), 2)
-        found.append(Anomaly(kind, column, bin_, value, low, high, off_by, f"{when:%A} in {when:%B}"))
+        found.append(Anomaly(kind, column, bin_, value, float(usual[i]), low, high, off_by, f"{when:%A} in {when:%B}"))
     return sorted(found, key=lambda a: -abs(a.deviations) / THRESHOLDS[a.metric])
 
 

@@ -38,11 +38,13 @@ def compare(journal: Journal, contract: Contract, write: dict[str, Any], run_dat
 
     Args:
         write: the write's entry of the run's story, with its `metrics`; gets a verdict if there was enough to
-            compare it with, and `compared_with`, the number of earlier dates, in any case.
+            compare it with, and `compared_with`, the number of earlier dates, in any case; `unusual` has the figures of what
+            is, if anything is.
         run_date: the logical date of the run, for a table that is made whole.
     Returns: what is unusual.
     """
     when, watch = write.get("logical_date") or run_date, contract.anomalies
+    write.pop("unusual", None)  # of an earlier comparison
     if watch is None or when is None or "metrics" not in write:
         return []
     history = previous(journal, contract.dataset, when)
@@ -50,6 +52,8 @@ def compare(journal: Journal, contract: Contract, write: dict[str, Any], run_dat
     if len(history) < watch.minimum_history:
         return []
     found = unusual(write["metrics"] | {"logical_date": when}, history, watch)
+    if found:
+        write["unusual"] = [one.as_json() for one in found]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     write["verdicts"].append(
         {

@@ -38,6 +38,7 @@ SERVERS: dict[str, tuple[Server, ...]] = {
     "write": ("nessie", "minio", "journal"), "data": ("nessie", "minio"), "quarantine": ("nessie", "minio"),
     "branch": ("nessie",), "gate": ("minio", "nessie"), "object": ("minio",), "merge": ("nessie",), "merge.request": ("journal",),
     "rebase": ("nessie",), "undo": ("nessie", "minio"), "publish": ("warehouse",),
+    "ops": ("journal", "nessie"),
 }  # fmt: skip
 """The servers that a step speaks to, by its name or the first part of that."""
 

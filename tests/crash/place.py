@@ -24,7 +24,7 @@ from pyiceberg.types import LongType
 
 from medallion import cli, job, pipeline, terminal
 from medallion import settings as settings_module
-from medallion.commands import undo
+from medallion.commands import ops, undo
 from medallion.contract import LAYERS, Column, Contract, Delivery
 from medallion.domain import Domains
 from medallion.errors import ServiceUnavailable
@@ -113,7 +113,7 @@ class Place:
         """Run a command in this process as the command line does, in this place."""
         out, err = io.StringIO(), io.StringIO()
         with ExitStack() as patched:
-            for module in (settings_module, cli, undo):
+            for module in (settings_module, cli, ops, undo):
                 patched.enter_context(mock.patch.object(module, "load", return_value=self.settings))
             for patch in self.patches(refused):
                 patched.enter_context(patch)

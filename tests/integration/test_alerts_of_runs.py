@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medallion import domain, job
+from medallion import afterwards, domain
 from medallion.contract import Contract
 from medallion.domain import Domains
 from medallion.errors import GateRefused, MedallionError, SchemaViolation
@@ -69,7 +69,7 @@ class Till:
         self.lake.store.put(uri, csv(*rows, header=header), "text/csv")
 
     def run(self, when: date) -> str:
-        with job.alerted(self.lake, self.told.append):
+        with afterwards.alerted(self.lake, self.told.append):
             return execute(self.lake, Request(when), self.told.append).run_id
 
 

@@ -104,6 +104,11 @@ def test_an_unusual_day_is_refused_where_the_contract_calls_it_an_error(shop: Sh
     assert "robust deviations below" in refused.value.message
     assert any("unusual: 40 rows" in line for line in shop.told)
     assert shop.state() == before
+    (refused_run,) = shop.lake.journal.runs(1, states=("failed",))
+    silver = next(w for w in refused_run["story"]["writes"] if w["dataset"] == SILVER)
+    figures = next(one for one in silver["unusual"] if one["metric"] == "volume")
+    assert (figures["value"], figures["text"][:7]) == (40, "40 rows")
+    assert 300 < figures["low"] < figures["expected"] < figures["high"] < 500
 
 
 def test_the_command_shows_scores_and_what_was_unusual(

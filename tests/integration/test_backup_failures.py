@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from medallion import job
+from medallion import afterwards
 from medallion.backup import points
 from medallion.backup.backup import after_merge, backup, status
 from medallion.backup.copying import brought, download, fill
@@ -92,19 +92,19 @@ def test_what_was_merged_is_backed_up_though_the_publication_failed(lake: Histor
     settings = with_location(lake.settings, tmp_path / "second")
     with ProtocolRuns(settings) as runs:
         open_lake = SimpleNamespace(settings=settings, nessie=runs.nessie)
-        with job.backed_up(open_lake, quiet) as copied:
+        with afterwards.backed_up(open_lake, quiet) as copied:
             pass
         assert copied == {}
 
         def unpublished() -> None:
-            with job.backed_up(open_lake, quiet):
+            with afterwards.backed_up(open_lake, quiet):
                 merged(runs, {SALES: appended(1, 8.5)})
                 raise InputError("not published")
 
         with pytest.raises(InputError, match="not published"):
             unpublished()
         assert status(settings).commit == runs.main().hash
-        with job.backed_up(open_lake, quiet) as copied:
+        with afterwards.backed_up(open_lake, quiet) as copied:
             commit = merged(runs, {SALES: appended(1, 8.5)})
         assert copied["backup"]["commit"] == commit
 
@@ -127,7 +127,7 @@ def test_whatever_ends_a_backup_takes_nothing_from_the_run(lake: History, tmp_pa
     (tmp_path / "backup").touch()
     settings = lake.settings.model_copy(update={"home": tmp_path})
     lines: list[str] = []
-    found = job.back_up(SimpleNamespace(settings=settings), lines.append)["backup"]
+    found = afterwards.back_up(SimpleNamespace(settings=settings), lines.append)["backup"]
     assert found["error"].startswith("FileExistsError")
     assert "the recovery point is as it was: FileExistsError" in lines[-1]
 
@@ -145,13 +145,13 @@ def test_a_file_that_is_gone_stops_the_backup_and_is_named(lake: History, tmp_pa
             with pytest.raises(MedallionError, match=key):
                 backup(settings, quiet)
             assert status(settings).commit is None
-            assert job.back_up(SimpleNamespace(settings=settings), quiet)["backup"]["error"]  # told, and the run is merged
+            assert afterwards.back_up(SimpleNamespace(settings=settings), quiet)["backup"]["error"]  # told, and the run is merged
         finally:
             store.put(uri, held, "avro/binary")
-    assert job.back_up(SimpleNamespace(settings=settings), quiet)["backup"]["commits"] == len(
+    assert afterwards.back_up(SimpleNamespace(settings=settings), quiet)["backup"]["commits"] == len(
         points.every(place(settings))[0].changes
     )
-    assert job.back_up(SimpleNamespace(settings=with_location(settings, "x", after_merge=False)), quiet) == {}
+    assert afterwards.back_up(SimpleNamespace(settings=with_location(settings, "x", after_merge=False)), quiet) == {}
 
 
 def test_a_restore_that_was_killed_leaves_no_stack_to_work_with(lake: History) -> None:

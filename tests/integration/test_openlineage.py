@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from medallion.afterwards import lineage_sent
 from medallion.contract import Contract
 from medallion.domain import Domains
 from medallion.errors import GateRefused
-from medallion.job import lineage_sent, publish_gold
+from medallion.job import publish_gold
 from medallion.lakehouse import steps
 from medallion.lineage.events import run_id
 from medallion.pipeline import Lake, merge_run

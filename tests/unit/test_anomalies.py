@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -60,6 +62,20 @@ def test_what_is_told_says_how_much_and_what_is_usual() -> None:
         f"{-found.deviations:.1f} robust deviations below"
     )
     assert 800 < found.low < 1000 < found.high < 1250
+
+
+def test_what_is_kept_of_it_is_json() -> None:
+    (found,) = judged(write(70, 643), weeks())
+    kept = replace(found, high=float("inf")).as_json()
+    assert json.loads(json.dumps(kept, allow_nan=False)) == kept
+    assert (kept["metric"], kept["value"], kept["high"], kept["text"]) == (
+        "volume",
+        643.0,
+        None,
+        replace(found, high=float("inf")).text,
+    )
+    assert found.low < kept["expected"] < found.high
+    assert 980 < kept["expected"] < 1020
 
 
 def test_growth_is_no_anomaly_and_its_end_is() -> None:
