@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from medallion.alerts import store
+from medallion.audit.record import record
 from medallion.errors import UsageError
 from medallion.lakehouse.steps import step
 
@@ -51,12 +52,16 @@ def acknowledge(connection: store.Connection, ids: Sequence[int], who: str) -> l
                 hint="`medallion alerts list --all` shows which there are",
             )
         with step("alert.acknowledge"):
-            connection.execute(
+            new = store.rows(
+                connection,
                 "UPDATE ops.alerts SET acknowledged_at = clock_timestamp(), acknowledged_by = %s "
-                "WHERE alert_id = ANY(%s) AND acknowledged_at IS NULL",
+                "WHERE alert_id = ANY(%s) AND acknowledged_at IS NULL RETURNING alert_id, summary",
                 (who, list(ids)),
             )
-        return store.rows(connection, f"{_STATE} WHERE alert_id = ANY(%s) ORDER BY alert_id", (list(ids),))
+        after = store.rows(connection, f"{_STATE} WHERE alert_id = ANY(%s) ORDER BY alert_id", (list(ids),))
+        for row in new:
+            record(connection, "alert.acknowledged", str(row["alert_id"]), detail={"who": who, "summary": row["summary"]})
+        return after
 
 
 def silence(
@@ -79,22 +84,27 @@ def silence(
     if duration <= timedelta(0):
         raise UsageError("a silence that is over at once", hint="say for how long, as in 2h")
     until = (now or datetime.now(UTC)) + duration
-    with step("alert.silence"):
-        return store.one(
+    with step("alert.silence"), connection.transaction():
+        made = store.one(
             connection,
             "INSERT INTO ops.silences (rule, dataset, until, who, why) VALUES (%s, %s, %s, %s, %s) RETURNING *",
             (rule, dataset, until, who, why),
         )
+        told = {"rule": rule, "dataset": dataset, "until": until.isoformat(), "who": who, "why": why}
+        record(connection, "alert.silenced", str(made["silence_id"]), detail=told)
+    return made
 
 
 def unsilence(connection: store.Connection, silence_id: int, now: datetime | None = None) -> dict[str, Any]:
     """End a silence now. Returns: the silence. Raises: UsageError if it does not exist, or is over."""
-    with step("alert.unsilence"):
+    with step("alert.unsilence"), connection.transaction():
         found = store.rows(
             connection,
             "UPDATE ops.silences SET until = %(now)s WHERE silence_id = %(id)s AND until > %(now)s RETURNING *",
             {"now": now or datetime.now(UTC), "id": silence_id},
         )
+        if found:
+            record(connection, "alert.unsilenced", str(silence_id))
     if not found:
         raise UsageError(f"there is no silence {silence_id} now", hint="`medallion alerts silences` shows those there are")
     return found[0]

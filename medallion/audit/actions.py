@@ -118,6 +118,18 @@ ACTIONS: dict[str, Entry] = {
     "domain list": _OWN_FILES,
     "schema log": _COUNTS,
     "schema diff": _COUNTS,
+    # what is seen of it all
+    "alerts list": _COUNTS,
+    "alerts show": Recorded("alert.shown", _named("alert_id")),
+    "alerts acknowledge": Elsewhere(("alert.acknowledged",)),
+    "alerts silence": Elsewhere(("alert.silenced",)),
+    "alerts silences": _COUNTS,
+    "alerts unsilence": Elsewhere(("alert.unsilenced",)),
+    "alerts test": Recorded("channel.tested", _named("channel")),
+    "watch": NotRecorded("looks at what has ended or has not come; what it opens stands in ops.alerts"),
+    "ops rebuild": Recorded("projection.rebuilt", _always("ops"), ("check",)),
+    "ops status": _COUNTS,
+    "dashboards": NotRecorded("shows figures, names and states; what is done there is recorded as it is done"),
     # the log itself
     "audit list": NotRecorded("shows this log"),
     "audit verify": NotRecorded("shows this log"),
