@@ -78,7 +78,7 @@ def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
     if lake.settings.lineage.transport == "off":
         yield
         return
-    from medallion.lineage.sending import send
+    from medallion.lineage import sending
     from medallion.marts.targets import settings_of
 
     target = lake.settings.marts.target
@@ -86,7 +86,7 @@ def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
     try:
         yield
     finally:
-        send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
+        sending.send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
 
 
 @contextmanager

@@ -7,21 +7,19 @@ run's advisory lock, which dies with its connection: so another process knows wh
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg.errors import LockNotAvailable
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from medallion import settings as settings_module
 from medallion.errors import ConflictError, ServiceUnavailable, UsageError
 from medallion.lakehouse import actor, audit_sql, journal_sql, steps
+from medallion.lakehouse.journal_connection import JournalConnection, dumps
 
 log = logging.getLogger(__name__)
 
@@ -31,39 +29,8 @@ LIVE = ("open", "written", "validated", "merging")
 """States in which a killed process may have left a run."""
 
 
-class Journal:
+class Journal(JournalConnection):
     """The journal of one PostgreSQL database; one connection, every statement durable at once."""
-
-    def __init__(self, settings: settings_module.Postgres) -> None:
-        """Connect, and create the tables if they are missing. Raises: ServiceUnavailable."""
-        self.settings = settings
-        try:
-            self._connection = psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                user=settings.user,
-                password=settings.password.get_secret_value(),
-                dbname=settings.database,
-                connect_timeout=settings.connect_timeout_s,
-                application_name="medallion",
-                autocommit=True,
-                row_factory=dict_row,
-            )
-            by = json.dumps(actor.as_json())
-            if not self._all(journal_sql.IS_THERE, (by,)):
-                self._connection.execute(journal_sql.TABLES)
-                self._all(journal_sql.IS_THERE, (by,))
-        except psycopg.Error as error:
-            raise self._down(error) from error
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # ── runs ──────────────────────────────────────────────────────────────────────────────────
     def open(self, run_id: str, kind: str, logical_date: date | None, branch: str, h0: str, retry_of: str | None) -> None:
@@ -79,7 +46,7 @@ class Journal:
     def update(self, run_id: str, **columns: Any) -> None:
         """Change columns of a run (`state`, `judged_hash`, `merged_hash`, `error`, `story`). Of a run that is `merged` by it
         and takes others back, these are `reverted`."""
-        values = {k: Jsonb(v, dumps=_dumps) if isinstance(v, dict) else v for k, v in columns.items()}
+        values = {k: Jsonb(v, dumps=dumps) if isinstance(v, dict) else v for k, v in columns.items()}
         sets = ", ".join(f"{column} = %({column})s" for column in values)
         if columns.get("state") in ENDED:
             sets += ", ended_at = coalesce(ended_at, clock_timestamp())"
@@ -167,7 +134,7 @@ class Journal:
         """
         step_id = self._all(
             "INSERT INTO ops.steps (run_id, name, detail) VALUES (%s, %s, %s) RETURNING step_id",
-            (run_id, name, Jsonb(detail, dumps=_dumps)),
+            (run_id, name, Jsonb(detail, dumps=dumps)),
         )[0]["step_id"]
         found: dict[str, Any] = {}
         try:
@@ -184,7 +151,7 @@ class Journal:
     def _end(self, step_id: int, outcome: str, found: dict[str, Any]) -> None:
         self._do(
             "UPDATE ops.steps SET ended_at = clock_timestamp(), outcome = %s, detail = detail || %s WHERE step_id = %s",
-            (outcome, Jsonb(found, dumps=_dumps), step_id),
+            (outcome, Jsonb(found, dumps=dumps), step_id),
         )
 
     def steps(self, run_id: str) -> list[dict[str, Any]]:
@@ -288,48 +255,6 @@ class Journal:
         with steps.step("audit.prune"):
             self._do("SELECT ops.audit_prune(%s, %s)", (through, Jsonb(told)))
 
-    @contextmanager
-    def reading(self) -> Iterator[psycopg.Connection[Any]]:
-        """The connection, to read one state of all tables. Raises: ServiceUnavailable."""
-        try:
-            with self._connection.transaction():
-                self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                yield self._connection
-        except psycopg.OperationalError as error:
-            raise self._down(error) from error
-
-    # ── other tables of the schema ────────────────────────────────────────────────────────────
-    @contextmanager
-    def transaction(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-        """A transaction of the journal's connection, for what else is kept in schema `ops`; its errors are psycopg's."""
-        with self._connection.transaction():
-            yield self._connection
-
-    # ── plumbing ──────────────────────────────────────────────────────────────────────────────
-    def _do(self, sql: str, parameters: Any = None) -> None:
-        try:
-            self._connection.execute(sql, parameters)
-        except psycopg.OperationalError as error:
-            raise self._down(error) from error
-
-    def _all(self, sql: str, parameters: Any = None) -> list[dict[str, Any]]:
-        try:
-            return self._connection.execute(sql, parameters).fetchall()
-        except psycopg.OperationalError as error:
-            raise self._down(error) from error
-
-    def _down(self, error: psycopg.Error) -> ServiceUnavailable:
-        address = f"{self.settings.host}:{self.settings.port}/{self.settings.database}"
-        if "password authentication" in str(error):
-            return ServiceUnavailable(
-                f"PostgreSQL at {address} refuses the user '{self.settings.user}'",
-                hint="check the settings postgres.user and postgres.password",
-            )
-        return ServiceUnavailable(
-            f"PostgreSQL at {address} does not answer: {str(error).strip().splitlines()[0] if str(error) else error!r}",
-            hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong",
-        )
-
 
 def append(
     ask: Callable[[str, Any], list[dict[str, Any]]],
@@ -341,18 +266,6 @@ def append(
 ) -> int:
     """Append a record to the audit log through what asks PostgreSQL. Returns: its sequence."""
     by = {"who": actor.who(), "place": actor.place()}
-    what = Jsonb({"command": actor.command()} | (detail or {}), dumps=_dumps)
+    what = Jsonb({"command": actor.command()} | (detail or {}), dumps=dumps)
     told = {"action": action, "object": on, "outcome": outcome, "run_id": run_id, "detail": what}
     return int(ask(audit_sql.APPEND, by | told)[0]["sequence"])
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    if isinstance(value, set | frozenset | tuple):
-        return sorted(value)
-    return str(value)

@@ -26,7 +26,7 @@ def name_of(path: Path) -> str:
 
 
 NAMES = {name_of(path) for path in MODULES}
-COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo"} | {
+COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo", "medallion.afterwards"} | {
     name for name in NAMES if name.startswith("medallion.commands.")
 }
 
