@@ -31,7 +31,6 @@ from medallion.lakehouse.store import Store
 from medallion.publish.publication import history as ledger
 from medallion.publish.reconcile import reconcile
 from medallion.services import postgres
-from medallion.services import stack as services
 from medallion.settings import Backup, Settings, load
 from tests.backups import (
     DELIVERY,
@@ -62,8 +61,7 @@ from tests.two_processes import processes
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     """A stack of its own: two good versions, one of which no backup has a point for, then an hour of nonsense."""
     with new_stack() as plain:
-        settings = with_location(plain, tmp_path_factory.mktemp("second"))
-        settings = settings.model_copy(update={"warehouse": "postgres"})
+        settings = with_location(plain, tmp_path_factory.mktemp("second")).model_copy(update={"warehouse": "postgres"})
         story = History(settings)
         with ProtocolRuns(settings) as runs:
             lived(story, runs)
@@ -119,16 +117,13 @@ def test_what_was_under_way_has_ended_and_cannot_merge(lake: History, restored: 
 def test_the_audit_log_is_that_of_then_and_says_that_it_was_restored(lake: History, restored: tuple[Settings, Restored]) -> None:
     new, done = restored
     found = log.verify(new)
-    assert found.problems == ()
-    assert (found.commits, len(found.restores)) == (3, 1)
+    assert (found.problems, found.commits, len(found.restores)) == ((), 3, 1)
     (record,) = log.search(new, action="stack.restored")
-    assert record["detail"]["commit"] == done.commit
-    assert (record["detail"]["newest"], record["detail"]["hash"]) == (record["sequence"] - 1, record["previous"])
+    told = {"commit": done.commit, "newest": record["sequence"] - 1, "hash": record["previous"]}
+    assert record["detail"].items() >= told.items()
     assert log.verify(lake.settings).last > found.last  # type: ignore[operator]  # neither is empty
-    backups = log.search(lake.settings, action="lake.backed-up")
-    assert {(row["object"], row["outcome"]) for row in backups} == {
-        (place(lake.settings).name, outcome) for outcome in ("begun", "done")
-    }
+    backups = {(row["object"], row["outcome"]) for row in log.search(lake.settings, action="lake.backed-up")}
+    assert backups == {(place(lake.settings).name, outcome) for outcome in ("begun", "done")}
 
 
 def test_evidence_and_deliveries_are_there(lake: History, restored: tuple[Settings, Restored]) -> None:
@@ -336,10 +331,8 @@ def test_a_damaged_copy_is_not_restored(lake: History, tmp_path: Path) -> None:
     with pytest.raises(MedallionError, match=r"base\.tar\.gz is not what was copied there"):
         restore_into(lake.settings, None, tmp_path / "half", location.name, told.append)
     assert f"remove {tmp_path / 'half'}" in told[-1]
-    half = lake.settings.model_copy(update={"home": tmp_path / "half"})
-    for use in (lambda: services.up(half, quiet), lambda: Lake(half)):
-        with pytest.raises(SettingsError, match="half a stack: the restore into it has not ended"):
-            use()
+    with pytest.raises(SettingsError, match="half a stack: the restore into it has not ended"):
+        Lake(lake.settings.model_copy(update={"home": tmp_path / "half"}))
 
 
 def test_the_commands_say_so(
