@@ -17,6 +17,7 @@ from medallion.cli import app
 from medallion.domain import Domains
 from medallion.errors import MedallionError, UsageError
 from medallion.evidence import uri
+from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.store import Store
 from medallion.lineage.edges import Edge, fill, refresh
 from medallion.lineage.of_run import of_run
@@ -34,8 +35,8 @@ def connection(stack: Settings) -> Iterator[psycopg.Connection[Any]]:
     name = f"l{uuid.uuid4().hex[:10]}"
     with postgres.connect(stack.postgres) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-        with postgres.connect(stack.postgres.model_copy(update={"database": name})) as made:
-            made.execute("CREATE SCHEMA ops")
+        own = stack.postgres.model_copy(update={"database": name})
+        with Journal(own), postgres.connect(own) as made:
             made.execute(PROJECTION)
             yield made
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

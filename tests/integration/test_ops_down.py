@@ -63,7 +63,7 @@ def test_tables_that_are_missing_are_made_and_filled_anew(ops: Ops, run: Any) ->
 def test_without_privileges_a_run_goes_on_and_says_so(place: Place, ops: Ops) -> None:
     ops.do("CREATE ROLE weak LOGIN PASSWORD 'weak'")
     ops.do("GRANT USAGE ON SCHEMA ops TO weak")
-    ops.do("GRANT ALL ON ops.runs, ops.steps, ops.writes TO weak")
+    ops.do("GRANT ALL ON ops.runs, ops.steps, ops.writes, ops.audit TO weak")
     of_weak = place.settings.postgres.model_copy(update={"user": "weak", "password": SecretStr("weak")})
     weak = replace(place, settings=place.settings.model_copy(update={"postgres": of_weak}))
     told = weak.run(nth_day(600))
