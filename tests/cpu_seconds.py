@@ -19,6 +19,7 @@ import pytest
 
 EVERY_S = 0.25
 SHOWN = 40
+LEAST_S = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NAME = "cpu_s"
 
@@ -99,5 +100,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_sep("=", f"seconds of CPU: {sum(modules.values()):.1f}")
     for one in (modules, phases):
         for name, seconds in one.most_common(SHOWN):
-            terminalreporter.write_line(f"{seconds:8.1f} {name}")
+            if seconds >= LEAST_S:
+                terminalreporter.write_line(f"{seconds:8.1f} {name}")
         terminalreporter.write_line("")
