@@ -67,13 +67,13 @@ def test_layer_by_layer_each_job_opens_gates_and_merges_a_run_of_its_own(shop: S
 
 def test_wrong_words_and_missing_files_end_with_their_codes(shop: Shop, submit: Submit) -> None:
     before = shop.state()
-    # spark-submit pours a job's standard error into its standard output
-    assert "required: --date" in submit("spark-submit jobs/pipeline.py", code=2).stdout
+    # spark-submit ends with a job's code, whichever, and pours its standard error into its standard output
     missing = submit("spark-submit jobs/pipeline.py --date 2020-07-09 --domain shop", code=6).stdout
     assert "error: bronze.shop.orders: no delivery for 2020-07-09" in missing
     assert "\n  → ask its owner" in missing
+    assert "required: --date" in submit("python jobs/pipeline.py", code=2).stderr
     nowhere = "MEDALLION_NESSIE__URI=http://127.0.0.1:1"
-    gone = submit(f"{nowhere} spark-submit jobs/pipeline.py --date 2020-07-09 --domain shop", code=5).stdout
+    gone = submit(f"{nowhere} python jobs/pipeline.py --date 2020-07-09 --domain shop", code=5).stderr
     assert "error: Nessie at http://127.0.0.1:1 does not answer" in gone
     assert "\n  → `medallion up`" in gone
     assert shop.state() == before
