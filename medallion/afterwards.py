@@ -133,15 +133,20 @@ def _project(lake: Lake, report: Report, domains: Domains | None) -> None:
     from medallion.ops.projection import project
 
     if project(sources(lake, report, domains)) and lake.has_spark:  # columns' lineage alone is not worth a session's start
-        _edges(lake, report, domains or lake.domains)
+        fill_lineage(lake, report, domains or lake.domains)
 
 
-def _edges(lake: Lake, report: Report, domains: Domains) -> None:
+def fill_lineage(lake: Lake, report: Report, domains: Domains) -> None:
+    """Fill in what comes from what, by tables and by columns, if contracts, transforms or the dbt project have changed. Never
+    raises: what fails is told in one line."""
+    from medallion.lakehouse.journal import Journal
     from medallion.lineage.edges import refresh
+    from medallion.ops.projection import LOCK_WAIT_S, STATEMENT_S, limit
 
     try:
-        with lake.journal.transaction() as connection:
-            refresh(connection, domains, lake.settings.marts.project, lake.spark)
+        with Journal(lake.settings.postgres) as own, own.transaction() as connection:
+            limit(connection, LOCK_WAIT_S, STATEMENT_S)
+            refresh(connection, domains, lake.settings.marts.project, lake.spark, report)
     except Exception as error:
         log.exception("the lineage of tables and columns could not be filled in")
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

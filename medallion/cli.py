@@ -189,10 +189,11 @@ def merge(run_id: str) -> None:
 def abandon(run_id: str) -> None:
     """Give an open run up; its branch is sealed."""
     from medallion import recovery
-    from medallion.lakehouse.journal import Journal
+    from medallion.afterwards import told
+    from medallion.lake import Lake
 
-    with Journal(load().postgres) as journal:
-        print(f"run {recovery.abandon(journal, run_id)}: failed (abandoned)")
+    with Lake(load()) as lake, told(lake, terminal.reporter(sys.stderr)):
+        print(f"run {recovery.abandon(lake.journal, run_id)}: failed (abandoned)")
 
 
 @app.command()

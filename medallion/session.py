@@ -122,7 +122,11 @@ def _build(name: str, conf: dict[str, str], *, quick: bool = False) -> SparkSess
         # error of py4j comes of it instead of a KeyboardInterrupt
         signal.signal(signal.SIGINT, before)
     spark.sparkContext.setLogLevel("ERROR")
-    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # repeats, as JSON, what is raised
+    log4j = spark._jvm.org.apache.logging.log4j  # type: ignore[union-attr]  # a classic session has a JVM
+    # its listeners are handed what a plan failed of, and fail of it, with a page of Java, before we say so
+    log4j.core.config.Configurator.setLevel("org.apache.spark.sql.util.ExecutionListenerBus", log4j.Level.OFF)
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # repeats, as JSON, what is raised
     return spark
 
 

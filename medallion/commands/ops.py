@@ -27,8 +27,11 @@ def rebuild(
     from medallion.ops import rebuild as rebuilding
     from medallion.pipeline import Lake
 
+    report = reporter_beside_json()
     with Lake(load()) as lake:
-        found = rebuilding.rebuild(afterwards.sources(lake, reporter_beside_json()), check=check)
+        found = rebuilding.rebuild(afterwards.sources(lake, report), check=check)
+        if not check:
+            afterwards.fill_lineage(lake, report, lake.domains)
     differing = [one for one in found if one.differing]
     if as_json:
         show_json([asdict(one) for one in found])

@@ -92,7 +92,10 @@ def down(domains: Domains, project: Project, place: Place) -> list[tuple[str, tu
     """Everything that is made of a place, directly or not, each with what of it it reads itself; in order."""
     found = of_tables.down(domains, place.name) if place.kind == "dataset" else []
     reached = {place.name, *(name for name, _ in found)}
-    shown = [dataset for dataset in domains.order if dataset in reached and domains.contracts[dataset].published]
+    if place.kind == "warehouse":  # marts name the dataset that it shows
+        reached.add(place.name.removeprefix(WAREHOUSE))
+    read = {place.name, *(name for name, _ in found)} & {*domains.contracts}
+    shown = [dataset for dataset in domains.order if dataset in read and domains.contracts[dataset].published]
     found += [(f"{WAREHOUSE}{dataset}", (dataset,)) for dataset in shown]
     for name in (*project.marts, *map(dbt_models.exposure, sorted(project.exposures))):
         if through := tuple(each for each in project.reads[name] if each in reached):
@@ -139,7 +142,9 @@ class OfColumns:
         read = place.kind == "dataset" and of_tables.down(domains, place.name)
         made = of_columns.down(self._spark(), domains, place.name, column) if read else []
         reached = {(place.name, column), *(of for of, _ in made)}
-        for dataset in domains.order:
+        if place.kind == "warehouse":
+            reached.add((place.name.removeprefix(WAREHOUSE), column))
+        for dataset in domains.order if place.kind == "dataset" else ():
             if domains.contracts[dataset].published:
                 names = sorted(name for of, name in reached if of == dataset)
                 made += [((f"{WAREHOUSE}{dataset}", name), frozenset({(dataset, name)})) for name in names]

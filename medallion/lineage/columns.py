@@ -27,6 +27,8 @@ _DECIDE = {
     "Deduplicate": ("keys",), "Window": ("partitionSpec", "orderSpec"),
 }  # fmt: skip
 """Nodes of a plan that decide which rows there are, and where they say by what."""
+_BEYOND = ("CTERelationRef", "ScalarSubquery", "Exists", "InSubquery", "ListQuery", "LateralSubquery")
+"""What a plan may hold that is not followed: told, rather than wrong."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,16 @@ def of_transform(spark: SparkSession, domains: Domains, dataset: str) -> Columns
             hint="a transform makes a frame of frames, and looks at no row",
             dataset=dataset,
         ) from error
+    tree = _Node.tree(nodes)
+    if beyond := sorted({kind for kind in _BEYOND if f".{kind}" in json.dumps(nodes)}):
+        raise ContractError(
+            f"the columns of {dataset} cannot be followed: its transform uses {', '.join(beyond)}",
+            hint="say it with joins of frames: lineage looks into no query within an expression, and no WITH",
+            dataset=dataset,
+        )
     plan = _Plan()
     schema = domains.contracts[dataset].schema()
-    names = [(name, id_) for name, id_ in plan.read(_Node.tree(nodes)) if name in schema]
+    names = [(name, id_) for name, id_ in plan.read(tree) if name in schema]
     return Columns(
         {name: plan.sources({id_}) for name, id_ in names},
         plan.sources(plan.deciding),

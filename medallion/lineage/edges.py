@@ -7,13 +7,16 @@ version, `tables.py` tells. `refresh` keeps them in the table `ops.lineage` (see
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medallion.contract import Contract
 from medallion.domain import Domains
+from medallion.errors import ContractError
 from medallion.lakehouse.steps import step
 from medallion.lineage import dbt_models
 from medallion.lineage.columns import Columns
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 SourceKind = Literal["landing", "dataset", "mart"]
 TargetKind = Literal["dataset", "warehouse", "mart", "exposure"]
 How = Literal["read", "judged by", "identity", "expression", "condition", "copied"]
-_VERSION = 1
+log = logging.getLogger(__name__)
+_VERSION = 2
 """Part of the fingerprint: raised when the same files are to give other rows."""
 PROJECTED = "lineage"
 """The source that `ops.projected` calls the fingerprint of the rows by."""
@@ -70,17 +74,28 @@ def rows(domains: Domains, columns: Mapping[str, Columns], project: Project, mar
     return sorted(found.values())
 
 
-def current(domains: Domains, project: Path, spark: Callable[[], SparkSession]) -> list[Edge]:
-    """All edges as the files say now. Reads no table; takes a session, which looks at the transforms' plans.
+def current(
+    domains: Domains, project: Path, spark: Callable[[], SparkSession], report: Callable[[str], None] = lambda line: None
+) -> list[Edge]:
+    """All edges as the files say now. Reads no table; takes a session, which looks at the transforms' plans. Of a transform whose
+    columns cannot be followed only the tables are told, and `report` hears of it.
 
-    Raises: ContractError for a transform that cannot be applied to empty tables; UsageError for a project's file that is no YAML.
+    Raises: UsageError for a project's file that is no YAML.
     """
     from medallion.lineage import mart_columns
     from medallion.lineage.columns import of_transform
+    from medallion.session import silent
 
     models = dbt_models.read(project)
     session = spark()
-    columns = {dataset: of_transform(session, domains, dataset) for dataset in domains.transforms}
+    columns: dict[str, Columns] = {}
+    with silent(session) if domains.transforms else nullcontext():
+        for dataset in domains.transforms:
+            try:
+                columns[dataset] = of_transform(session, domains, dataset)
+            except ContractError as error:
+                log.warning("the lineage of %s has no columns", dataset, exc_info=True)
+                report(f"ops: the lineage of {dataset} is known by tables alone: {error.message[:300]}")
     return rows(domains, columns, models, mart_columns.of_marts(models, published(domains)))
 
 
@@ -89,7 +104,10 @@ def published(domains: Domains) -> dict[str, list[str]]:
     return {dataset: [*contract.schema()] for dataset, contract in domains.contracts.items() if contract.published}
 
 
-def refresh(connection: psycopg.Connection[Any], domains: Domains, project: Path, spark: Callable[[], SparkSession]) -> bool:
+def refresh(
+    connection: psycopg.Connection[Any], domains: Domains, project: Path, spark: Callable[[], SparkSession],
+    report: Callable[[str], None] = lambda line: None,
+) -> bool:  # fmt: skip
     """Bring `ops.lineage` up to date, if contracts, transforms or the dbt project have changed since.
 
     Args:
@@ -101,7 +119,7 @@ def refresh(connection: psycopg.Connection[Any], domains: Domains, project: Path
     held = connection.execute("SELECT position FROM ops.projected WHERE source = %s", (PROJECTED,)).fetchone()
     if held and now == (held["position"] if isinstance(held, dict) else held[0]):
         return False
-    fill(connection, current(domains, project, spark), now)
+    fill(connection, current(domains, project, spark, report), now)
     return True
 
 

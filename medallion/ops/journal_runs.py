@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
+
 from medallion import evidence
 from medallion.errors import InputError
 from medallion.lakehouse.run import LIVE
@@ -62,11 +64,11 @@ def fill(connection: Connection, sources: Sources) -> None:
     for runs in _batches(connection, since or BEGINNING):
         ids = [run["run_id"] for run in runs]
         found = connection.execute("SELECT DISTINCT run_id FROM ops.commits WHERE run_id = ANY(%s)", (ids,))
-        rows = _rows(runs, {each["run_id"] for each in found}, sources)
-        for table in TABLES:
-            if since is not None:
+        merged = {each["run_id"] for each in found}
+        if since is not None:
+            for table in TABLES:
                 connection.execute(f"DELETE FROM ops.{table} WHERE run_id = ANY(%s)", (ids,))
-            copy(connection, table, _COLUMNS[table], rows[table])
+        _put(connection, _rows(runs, merged, sources), sources)
     assert row is not None
     put_position(connection, SOURCE, row["at"])
 
@@ -75,6 +77,25 @@ def changed(connection: Connection, since: str | None) -> int:
     """How many runs ended or changed since a position."""
     row = connection.execute(f"SELECT count(*) AS n {_CHANGED}", (since or BEGINNING, list(LIVE))).fetchone()
     return int(row["n"]) if row else 0
+
+
+def _put(connection: Connection, of_runs: dict[str, Found], sources: Sources) -> None:
+    """Add the rows of runs. Where PostgreSQL refuses some, those of each run apart, so that one does not keep the others out."""
+    try:
+        with connection.transaction():
+            for table in TABLES:
+                copy(connection, table, _COLUMNS[table], [row for rows in of_runs.values() for row in rows[table]])
+    except (psycopg.DataError, psycopg.IntegrityError):
+        if len(of_runs) == 1:
+            _left_out(next(iter(of_runs)), sources)
+            return
+        for run_id, rows in of_runs.items():
+            _put(connection, {run_id: rows}, sources)
+
+
+def _left_out(run_id: str, sources: Sources) -> None:
+    log.exception("run %s is left out of the projection", run_id)
+    sources.report(f"ops: the story of run {run_id} cannot be read, it is left out")
 
 
 def _batches(connection: Connection, since: str) -> Iterator[list[dict[str, Any]]]:
@@ -86,20 +107,19 @@ def _batches(connection: Connection, since: str) -> Iterator[list[dict[str, Any]
         ).fetchall()
 
 
-def _rows(runs: list[dict[str, Any]], merged: set[str], sources: Sources) -> Found:
+def _rows(runs: list[dict[str, Any]], merged: set[str], sources: Sources) -> dict[str, Found]:
+    """The rows of each run that can be read, by its id."""
     with ThreadPoolExecutor(min(8, len(runs))) as pool:
         pointers = list(pool.map(lambda run: _pointers(sources.lake.store, run), runs))
-    found: Found = {table: [] for table in TABLES}
+    found: dict[str, Found] = {}
     for run, (main_hash, read) in zip(runs, pointers, strict=True):
         of_run: Found = {table: [] for table in TABLES}
         try:
             _run(of_run, run, run["run_id"] in merged, main_hash, read)
         except (KeyError, TypeError, AttributeError):  # one that nobody can read must not keep the others out
-            log.exception("run %s is left out of the projection", run["run_id"])
-            sources.report(f"ops: the story of run {run['run_id']} cannot be read, it is left out")
+            _left_out(run["run_id"], sources)
             continue
-        for table, rows in of_run.items():
-            found[table] += rows
+        found[run["run_id"]] = of_run
     return found
 
 
@@ -140,7 +160,7 @@ def _pointers(store: Store, run: dict[str, Any]) -> tuple[str, dict[str, Pointer
     if run["judged_hash"]:
         try:
             kept = evidence.read(store, run["run_id"])
-            return kept["h0"], kept["read"]
-        except (InputError, KeyError, ValueError):  # it left none, or somebody has removed or damaged it
+            return str(kept["h0"]), dict(kept["read"])
+        except (InputError, KeyError, TypeError, ValueError):  # it left none, or somebody has removed or damaged it
             pass
     return run["h0"], dict.fromkeys(story.get("reads", ()))

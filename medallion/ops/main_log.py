@@ -7,7 +7,9 @@ main any more (main was moved to another history), what follows the newest commi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, NamedTuple, TypeGuard
 
 from pyiceberg.table.metadata import TableMetadata
@@ -19,7 +21,7 @@ from medallion.lakehouse.merge import RUN_PROPERTY
 from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR, Commit, Content, Nessie, Reference
 from medallion.lakehouse.table import open_static
 from medallion.ops.sources import Sources
-from medallion.ops.writing import Connection, copy, position, put_position
+from medallion.ops.writing import Connection, copy, forget_positions, position, put_position
 from medallion.schema_log import Version, next_version
 from medallion.settings import S3
 
@@ -42,6 +44,9 @@ def fill(connection: Connection, sources: Sources) -> None:
     """Fill in the commits since the position. Raises: ServiceUnavailable; psycopg.Error."""
     nessie = sources.lake.nessie
     head, at = nessie.reference(MAIN), position(connection, SOURCE)
+    if head.hash == NO_ANCESTOR:  # main is empty
+        _take_out(connection, 0)
+        forget_positions(connection, [SOURCE])
     if head.hash in (at, NO_ANCESTOR):
         return
     base, number, new = _since(connection, nessie, head, at)
@@ -159,12 +164,12 @@ class _Walk:
     def commit(self, number: int, commit: Commit, changed: dict[str, Content | None]) -> None:
         """One commit, as rows of all four tables."""
         properties = commit.properties
-        run_id, when = properties.get(RUN_PROPERTY), properties.get("medallion.logical-date")
+        run_id, when = properties.get(RUN_PROPERTY), _date(properties.get("medallion.logical-date"))
         kind = properties.get("medallion.kind")
         self.commits.append((commit.hash, number, commit.time, run_id, kind, when, commit.message))
         if run_id:
-            scores = {n.removeprefix(_SCORE): points for n, points in properties.items() if n.startswith(_SCORE)}
-            self.scores += [(run_id, layer, float(points)) for layer, points in scores.items()]
+            scores = {n.removeprefix(_SCORE): _number(points) for n, points in properties.items() if n.startswith(_SCORE)}
+            self.scores += [(run_id, layer, points) for layer, points in scores.items() if points is not None]
         for key, content in sorted(changed.items()):
             if _is_table(content):
                 self._put(commit, key, content)
@@ -242,3 +247,16 @@ def _row(dataset: str, version: Version) -> tuple[Any, ...]:
     names = ("version", "hash", "time", "run", "contract_version", "fingerprint", "changed")
     columns = [{"name": name, "type": type_} for name, type_ in told["columns"].items()]  # JSON's objects have no order
     return (dataset, *(told[name] for name in names), columns)
+
+
+def _number(text: str) -> float | None:
+    """What a property says, which somebody else may have written."""
+    with suppress(ValueError):
+        return float(text)
+    return None
+
+
+def _date(text: str | None) -> date | None:
+    with suppress(ValueError):
+        return date.fromisoformat(text) if text else None
+    return None

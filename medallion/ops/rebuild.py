@@ -10,10 +10,11 @@ import psycopg
 from psycopg import sql
 
 from medallion.errors import ServiceUnavailable
+from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.steps import step
-from medallion.ops.projection import PARTS, begin, catch_up
+from medallion.ops.projection import PARTS, begin, catch_up, prepare
 from medallion.ops.sources import Sources
-from medallion.ops.writing import Connection, ensure, forget_positions
+from medallion.ops.writing import Connection, forget_positions
 
 log = logging.getLogger(__name__)
 
@@ -62,26 +63,33 @@ def rebuild(sources: Sources, *, check: bool = False) -> list[Rebuilt]:
     Returns: each table.
     Raises: ServiceUnavailable; then nothing has changed.
     """
-    found: list[Rebuilt] = []
     try:
-        with step("ops.rebuild"), sources.lake.journal.transaction() as connection:
-            begin(connection, _WAIT_S, 0)
-            _bring_up_to_date(connection, sources)
-            tables = [table for part in PARTS for table in part.tables]
-            for table in tables:
-                names = {"old": sql.Identifier(f"old_{table}"), "new": sql.Identifier("ops", table)}
-                connection.execute(sql.SQL("CREATE TEMP TABLE {old} ON COMMIT DROP AS TABLE {new}").format(**names))
-            forget_positions(connection, [name for part in PARTS for name in part.positions])
-            for part in PARTS:
-                part.fill(connection, sources)
-            found += [_compared(connection, table) for table in tables]
-            if check:
-                raise psycopg.Rollback
+        with step("ops.rebuild"), Journal(sources.lake.settings.postgres) as own:
+            prepare(own, _WAIT_S)
+            found = _anew(own, sources, check)
     except psycopg.Error as error:
         raise ServiceUnavailable(
             f"the projection could not be made anew, nothing of it has changed: {str(error).strip().splitlines()[0]}",
             hint="`medallion doctor` says whether PostgreSQL is well; another process may be filling it: try again",
         ) from error
+    return found
+
+
+def _anew(own: Journal, sources: Sources, check: bool) -> list[Rebuilt]:
+    found: list[Rebuilt] = []
+    with own.transaction() as connection:
+        begin(connection, _WAIT_S, 0)
+        _bring_up_to_date(connection, sources)
+        tables = [table for part in PARTS for table in part.tables]
+        for table in tables:
+            names = {"old": sql.Identifier(f"old_{table}"), "new": sql.Identifier("ops", table)}
+            connection.execute(sql.SQL("CREATE TEMP TABLE {old} ON COMMIT DROP AS TABLE {new}").format(**names))
+        forget_positions(connection, ["lineage", *(name for part in PARTS for name in part.positions)])
+        for part in PARTS:
+            part.fill(connection, sources)
+        found += [_compared(connection, table) for table in tables]
+        if check:
+            raise psycopg.Rollback
     return found
 
 
@@ -92,7 +100,6 @@ def _bring_up_to_date(connection: Connection, sources: Sources) -> None:
     except psycopg.Error as error:
         log.warning("the projection could not be brought up to date before it is made anew", exc_info=True)
         sources.report(f"ops: it could not be brought up to date first, so more may differ: {str(error).splitlines()[0]}")
-        ensure(connection)
 
 
 def _compared(connection: Connection, table: str) -> Rebuilt:

@@ -63,8 +63,10 @@ def _at(known: dict[str, dict[str, str]], source: str) -> str | None:
 def _main(sources: Sources, at: str | None) -> Position:
     nessie = sources.lake.nessie
     head = nessie.reference(MAIN)
-    if head.hash in (at, NO_ANCESTOR):
+    if head.hash == (at or NO_ANCESTOR):
         return Position(main_log.SOURCE, at, head.hash, 0, None)
+    if head.hash == NO_ANCESTOR:
+        return Position(main_log.SOURCE, at, head.hash, None, None, "main is empty: the next run takes out what is there")
     count, oldest = 0, head.hash
     for commit in nessie.log(head, until=at):
         count, oldest = count + 1, commit.parent

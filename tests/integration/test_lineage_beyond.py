@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medallion import settings as settings_module
+from medallion.afterwards import fill_lineage
 from medallion.cli import app
 from medallion.domain import Domains
 from medallion.errors import MedallionError, UsageError
@@ -21,6 +22,7 @@ from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.store import Store
 from medallion.lineage.edges import Edge, fill, refresh
 from medallion.lineage.of_run import of_run
+from medallion.ops import projection
 from medallion.ops.tables import PROJECTION
 from medallion.pipeline import Lake, merge_run
 from medallion.services import postgres
@@ -72,6 +74,22 @@ def test_rows_are_replaced_all_at_once_and_only_when_something_changed(
         fill(connection, [table, twice], "three")
     assert [edge.source_column for edge in rows(connection)] == ["", "k", "v"], "as it was"
     assert not refresh(connection, Domains({two.dataset: two}, {}), tmp_path, session), "and of what it was"
+
+
+def test_a_table_that_is_locked_keeps_no_run_waiting(
+    stack: Settings, connection: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection, "LOCK_WAIT_S", 0.2)
+    postgres = stack.postgres.model_copy(update={"database": connection.info.dbname})
+    one, told = gold("one", {"k": "int"}), list[str]()
+    with Lake(stack.model_copy(update={"postgres": postgres}), Domains({one.dataset: one}, {})) as lake:
+        with connection.transaction():
+            connection.execute("LOCK TABLE ops.lineage IN SHARE MODE")
+            fill_lineage(lake, told.append, lake.domains)
+        assert "the next run catches up: canceling statement due to lock timeout" in told[0]
+        fill_lineage(lake, told.append, lake.domains)
+    assert len(told) == 1
+    assert [edge.target for edge in rows(connection) if edge.source == one.dataset] == [one.dataset] * 2
 
 
 def test_what_a_run_read_and_wrote_by_the_evidence_that_its_commit_names(stack: Settings) -> None:

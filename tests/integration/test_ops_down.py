@@ -14,8 +14,10 @@ from pydantic import SecretStr
 
 from medallion.commands import ops as commands
 from medallion.errors import ServiceUnavailable
+from medallion.evidence import uri
+from medallion.lakehouse.journal import Journal
 from medallion.ops import projection
-from medallion.ops.projection import project
+from medallion.ops.projection import begin, prepare, project
 from medallion.ops.rebuild import rebuild
 from medallion.ops.status import status
 from tests.crash.place import Place, nth_day
@@ -110,6 +112,50 @@ def test_a_story_that_nobody_can_read_keeps_no_other_out(ops: Ops, run: Any) -> 
     assert ops.rows("SELECT 1 FROM ops.written WHERE run_id = %s", run_id)
     ops.do("UPDATE ops.runs SET story = '{}', changed_at = clock_timestamp() WHERE kind = 'init'")
     assert ops.project()
+
+
+def test_what_the_database_refuses_of_a_run_keeps_no_other_out(ops: Ops, run: Any) -> None:
+    (bad,) = ops.rows(
+        "SELECT run_id, story FROM ops.runs WHERE state = 'published' AND kind <> 'init' ORDER BY opened_at LIMIT 1"
+    )
+    change = "UPDATE ops.runs SET story = jsonb_set(story, '{{writes,0,rows_out}}', '{}'), changed_at = clock_timestamp() "
+    change += f"WHERE run_id = '{bad['run_id']}'"
+    ops.do(change.format("null"))
+    ops.told.clear()
+    run_id = run().json["run_id"]
+    assert ops.rows("SELECT 1 FROM ops.written WHERE run_id = %s", run_id)
+    assert ops.rows("SELECT 1 FROM ops.written WHERE run_id = %s", bad["run_id"]) == []
+    ops.do(change.format(bad["story"]["writes"][0]["rows_out"]))
+    assert ops.project()
+    assert ops.wrong() == []
+
+
+def test_evidence_that_is_no_evidence_keeps_no_run_out(ops: Ops, run: Any) -> None:
+    with ops.sources() as sources:
+        run_id = run().json["run_id"]
+        kept = sources.lake.store.get(uri(run_id))
+        read = ops.rows("SELECT * FROM ops.reads WHERE run_id = %s ORDER BY dataset", run_id)
+        sources.lake.store.put(uri(run_id), b"[1]", "application/json")
+        ops.do(f"UPDATE ops.runs SET changed_at = clock_timestamp() WHERE run_id = '{run_id}'")
+        assert ops.project()
+        names = ops.rows("SELECT dataset FROM ops.reads WHERE run_id = %s ORDER BY dataset", run_id)
+        assert [row["dataset"] for row in names] == [row["dataset"] for row in read]
+        sources.lake.store.put(uri(run_id), kept, "application/json")
+        ops.do(f"UPDATE ops.runs SET changed_at = clock_timestamp() WHERE run_id = '{run_id}'")
+        assert ops.project()
+    assert ops.wrong() == []
+
+
+def test_while_it_is_filled_the_first_time_no_run_waits_for_its_tables(ops: Ops) -> None:
+    ops.do("DROP INDEX ops.runs_by_change")
+    with Journal(ops.settings.postgres) as own:
+        prepare(own, 5.0)
+        with own.transaction() as connection, ops.holding("SET LOCAL lock_timeout = '1s'") as other:
+            begin(connection, 5.0, 5.0)
+            other.execute("UPDATE ops.runs SET changed_at = changed_at WHERE kind = 'init'")
+    assert ops.rows("SELECT to_regclass('ops.runs_by_change') IS NOT NULL AS there") == [{"there": True}]
+    assert ops.project()
+    assert ops.wrong() == []
 
 
 def test_a_statement_that_is_under_way_is_not_missed(ops: Ops) -> None:

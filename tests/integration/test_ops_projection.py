@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from medallion import schema_log
-from medallion.lakehouse.nessie import MAIN, CommitConflict, Nessie
+from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR, CommitConflict, Nessie
 from medallion.lakehouse.run import fail
 from medallion.lakehouse.store import Store
 from medallion.ops import projection
@@ -186,3 +186,20 @@ def test_main_that_is_moved_to_another_history_is_noticed(place: Place, ops: Ops
         assert ops.rows("SELECT 1 FROM ops.volumes WHERE dataset = %s", mine.dataset) == []
         assert status(sources)[0].behind == 0
     assert [line for line in ops.told if "another history" in line]
+
+
+def test_main_that_is_emptied_leaves_nothing_behind(ops: Ops, run: Any) -> None:
+    with ops.sources() as sources:
+        nessie = sources.lake.nessie
+        main = nessie.reference(MAIN)
+        nessie._references.assign_branch(MAIN, MAIN, NO_ANCESTOR)
+        try:
+            assert status(sources)[0].behind is None
+            assert project(sources)
+            assert ops.rows("SELECT 1 FROM ops.commits UNION ALL SELECT 1 FROM ops.volumes") == []
+            assert ops.rows("SELECT 1 FROM ops.written WHERE merged") == []
+            assert (status(sources)[0].behind, ops.wrong()) == (0, [])
+        finally:
+            nessie._references.assign_branch(MAIN, MAIN, main.hash)
+        assert project(sources)
+    assert ops.wrong() == []

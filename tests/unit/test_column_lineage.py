@@ -138,10 +138,21 @@ OF_ROWS = {
 }  # fmt: skip
 
 
+def _view(frame: DataFrame) -> str:
+    frame.createOrReplaceTempView("seen")
+    return "seen"
+
+
 def test_what_cannot_be_told(spark: SparkSession) -> None:
     looks = of(lambda left, right: left.filter(F.col("k") == left.collect()[0]["k"]), "k")
     with pytest.raises(ContractError, match=r"gold\.operations\.made cannot be applied to empty tables"):
         column_lineage.of_transform(spark, looks, "gold.operations.made")
+    within = of(lambda left, right: left.filter(f"k IN (SELECT k FROM {_view(right)})"), "k")
+    with pytest.raises(ContractError, match="cannot be followed: its transform uses InSubquery, ListQuery"):
+        column_lineage.of_transform(spark, within, "gold.operations.made")
+    beside = of(lambda left, right: left.sparkSession.sql(f"WITH w AS (SELECT k FROM {_view(left)}) SELECT * FROM w"), "k")
+    with pytest.raises(ContractError, match="cannot be followed: its transform uses CTERelationRef"):
+        column_lineage.of_transform(spark, beside, "gold.operations.made")
     for ask in (column_lineage.up, column_lineage.down):
         with pytest.raises(UsageError, match="has no column 'nothing'"):
             ask(spark, looks, "gold.operations.made", "nothing")
