@@ -33,6 +33,7 @@ class Executed:
         for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR"):
             monkeypatch.setenv(variable, str(folder / variable.lower()))
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        monkeypatch.delenv("MPLBACKEND", raising=False)  # Streamlit sets it where it is imported, and pictures would be none
         nessie, store = Nessie(settings.nessie), Store(settings.s3)
         before = {bucket: {item.uri for item in store.versions(bucket, "")} for bucket in BUCKETS}
         main = nessie.reference(MAIN)
