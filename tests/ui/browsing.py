@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from medallion.settings import ROOT
 
-PATIENCE_MS = 300_000
+PATIENCE_MS = 90_000
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 

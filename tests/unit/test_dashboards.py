@@ -13,7 +13,7 @@ import pytest
 
 from dashboards import layered, look
 from dashboards.layered import Box
-from dashboards.pages import run
+from dashboards.views import run
 from medallion.commands import dashboards as command
 from medallion.errors import UsageError
 from medallion.settings import ROOT
