@@ -100,6 +100,12 @@ class Site:
     def text(self) -> str:
         return self.page.locator("[data-testid=stMain]").inner_text()
 
+    def charts(self, number: int) -> None:
+        """Wait until so many charts are drawn: what draws them is loaded when the page is there already. Fails if there are more."""
+        drawn = self.page.locator(".stVegaLiteChart:has(svg.marks)")
+        drawn.nth(number - 1).wait_for()
+        assert drawn.count() == number
+
     def links(self) -> list[str]:
         """The addresses of all links in the page, each once, relative to ours."""
         found = self.page.locator(".m a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
