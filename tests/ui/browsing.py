@@ -101,7 +101,7 @@ class Site:
         return self.page.locator("[data-testid=stMain]").inner_text()
 
     def charts(self, number: int) -> None:
-        """Wait until so many charts are drawn: what draws them is loaded when the page is there already. Fails if there are more."""
+        """Wait until so many charts are drawn, which is after the page is there. Fails if there are more."""
         drawn = self.page.locator(".stVegaLiteChart:has(svg.marks)")
         drawn.nth(number - 1).wait_for()
         assert drawn.count() == number
