@@ -32,7 +32,7 @@ _ONE = """
 from dashboards import look
 from dashboards.asking import forget
 from dashboards.database import connected
-from dashboards.pages import {module}
+from dashboards.views import {module}
 look.style()
 forget()
 with connected() as db:

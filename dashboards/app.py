@@ -12,7 +12,7 @@ from psycopg import Connection
 from dashboards import look, queries
 from dashboards.asking import asked
 from dashboards.database import NothingYet, connected
-from dashboards.pages import alerts, lineage, operations, quality, run, today
+from dashboards.views import alerts, lineage, operations, quality, run, today
 from medallion.errors import MedallionError
 
 PAGES = (("Today", "", today), ("Quality", "quality", quality), ("Operations", "operations", operations),

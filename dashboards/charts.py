@@ -14,8 +14,10 @@ _LINE = "#4a8fd0"
 _UNUSUAL = "#d5473f"
 
 
-def _days() -> alt.Axis:
-    return alt.Axis(format="%-d %b", labelOverlap=True)
+def _days(shown: pd.Series) -> alt.Axis:
+    """One tick a day at most."""
+    few = alt.TimeIntervalStep(interval="day", step=1) if shown.nunique() < 15 else alt.Undefined
+    return alt.Axis(format="%-d %b", labelOverlap=True, tickCount=few)
 
 
 def _layer(present: pd.Series) -> tuple[alt.Color, alt.StrokeDash]:
@@ -32,11 +34,11 @@ def _layer(present: pd.Series) -> tuple[alt.Color, alt.StrokeDash]:
 def scores_of_layers(scores: pd.DataFrame, unusual: pd.DataFrame) -> alt.LayerChart:
     """Scores by layer over dates; days on which datasets were unusual are marked on their layer's line."""
     shown = scores[scores["layer"].isin(LAYERS)]
-    x = alt.X("date:T", title=None, axis=_days())
+    x = alt.X("date:T", title=None, axis=_days(shown["date"]))
     y = alt.Y("score:Q", title="Score (of 100)", scale=alt.Scale(zero=False, domainMax=100))
     line = (
         alt.Chart(shown)
-        .mark_line(strokeWidth=2)
+        .mark_line(strokeWidth=2, point=shown["date"].nunique() == 1)
         .encode(
             x,
             y,
@@ -49,7 +51,7 @@ def scores_of_layers(scores: pd.DataFrame, unusual: pd.DataFrame) -> alt.LayerCh
             ],
         )
     )
-    marked = unusual.assign(layer=unusual["dataset"].str.partition(".")[0]).groupby(["date", "layer"], as_index=False).agg(
+    marked = unusual.assign(layer=unusual["dataset"].str.split(".").str[0]).groupby(["date", "layer"], as_index=False).agg(
         what=("description", lambda found: found.iloc[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")),
         dataset=("dataset", "first"),
     ).merge(shown, on=["date", "layer"])  # fmt: skip
@@ -61,7 +63,7 @@ def scores_of_layers(scores: pd.DataFrame, unusual: pd.DataFrame) -> alt.LayerCh
 
 def scores_of_dataset(scores: pd.DataFrame, unusual: pd.DataFrame) -> alt.LayerChart:
     """A dataset's score over its dates, unusual ones marked."""
-    x = alt.X("date:T", title=None, axis=_days())
+    x = alt.X("date:T", title=None, axis=_days(scores["date"]))
     y = alt.Y("score:Q", title="Score (of 100)", scale=alt.Scale(zero=False, domainMax=100))
     tips = [alt.Tooltip("date:T"), alt.Tooltip("score:Q", format=".1f"), alt.Tooltip("run_id:N", title="Run")]
     line = (
@@ -81,14 +83,14 @@ def scores_of_dataset(scores: pd.DataFrame, unusual: pd.DataFrame) -> alt.LayerC
 
 def rows_of_dataset(scores: pd.DataFrame, unusual: pd.DataFrame) -> alt.LayerChart:
     """A dataset's rows over its dates; where a volume was unusual, the band that would have been usual."""
-    x = alt.X("date:T", title=None, axis=_days())
+    x = alt.X("date:T", title=None, axis=_days(scores["date"]))
     y = alt.Y("rows_in:Q", title="Rows", scale=alt.Scale(zero=False), axis=alt.Axis(format="~s"))
     tips = [
         alt.Tooltip("date:T"),
         alt.Tooltip("rows_in:Q", title="Rows", format=","),
         alt.Tooltip("quarantined:Q", title="Quarantined", format=","),
     ]
-    line = alt.Chart(scores).mark_line(color=_LINE, strokeWidth=2).encode(x, y, tooltip=tips)
+    line = alt.Chart(scores).mark_line(color=_LINE, strokeWidth=2, point=len(scores) == 1).encode(x, y, tooltip=tips)
     volumes = unusual[unusual["metric"] == "volume"]
     bands = (
         alt.Chart(volumes)
@@ -137,7 +139,7 @@ def timeline(runs: pd.DataFrame) -> alt.Chart:
                 alt.Tooltip("datasets:Q", title="Datasets"),
             ],
         )
-        .properties(height=max(60, 20 * (int(shown["lane"].max()) + 1) + 40))
+        .properties(height=20 * (int(shown["lane"].max()) + 1) + 100)
     )
 
 
@@ -169,7 +171,7 @@ def outcomes(found: pd.DataFrame) -> alt.Chart:
     """How runs of each day ended."""
     order = found.assign(place=found["outcome"].map(STATES.index))
     return alt.Chart(order).mark_bar().encode(
-        alt.X("day:T", title=None, axis=_days()), alt.Y("runs:Q", title="Runs"), _state(), alt.Order("place:Q"),
+        alt.X("day:T", title=None, axis=_days(found["day"])), alt.Y("runs:Q", title="Runs"), _state(), alt.Order("place:Q"),
         tooltip=[alt.Tooltip("day:T"), "outcome:N", "runs:Q"],
     ).properties(height=220)  # fmt: skip
 
@@ -211,9 +213,9 @@ def volume(found: pd.DataFrame, what: str) -> alt.Chart:
     title = {"rows": "Rows on main", "bytes": "Bytes on main"}[what]
     return (
         alt.Chart(found)
-        .mark_line(interpolate="step-after", strokeWidth=2)
+        .mark_line(interpolate="step-after", strokeWidth=2, point=found["day"].nunique() == 1)
         .encode(
-            alt.X("day:T", title=None, axis=_days()),
+            alt.X("day:T", title=None, axis=_days(found["day"])),
             alt.Y(f"{what}:Q", title=title, axis=alt.Axis(format="~s")),
             *_layer(found["layer"]),
             tooltip=[alt.Tooltip("day:T"), "layer:N", alt.Tooltip(f"{what}:Q", title=title, format=",.0f")],

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from medallion.settings import ROOT
 
-PATIENCE_MS = 300_000
+PATIENCE_MS = 90_000
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -99,6 +99,12 @@ class Site:
     @property
     def text(self) -> str:
         return self.page.locator("[data-testid=stMain]").inner_text()
+
+    def charts(self, number: int) -> None:
+        """Wait until so many charts are drawn, which is after the page is there. Fails if there are more."""
+        drawn = self.page.locator(".stVegaLiteChart:has(svg.marks)")
+        drawn.nth(number - 1).wait_for()
+        assert drawn.count() == number
 
     def links(self) -> list[str]:
         """The addresses of all links in the page, each once, relative to ours."""

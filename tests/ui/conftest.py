@@ -26,13 +26,14 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def seeded_database(stack: Settings) -> Iterator[str]:
+    """Each module has one of its own, as what people do about alerts changes it."""
     with seeded(stack.postgres) as name:
         yield name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def seeded_address(seeded_database: str) -> Iterator[str]:
     with served(MEDALLION_POSTGRES__DATABASE=seeded_database) as address:
         yield address

@@ -68,7 +68,7 @@ def test_every_kind_of_link_leads_to_its_page(site: Site) -> None:
 
 def test_quality_marks_what_was_unusual_and_shows_rows_in_quarantine(site: Site) -> None:
     site.open("quality")
-    assert site.page.locator(".stVegaLiteChart").count() == 1
+    site.charts(1)
     site.page.get_by_placeholder("Name, domain or owner").fill("customers.orders")
     site.page.get_by_placeholder("Name, domain or owner").press("Enter")
     site.page.locator(".m-table td", has_text=GOLD).first.wait_for()
@@ -86,7 +86,7 @@ def test_operations_shows_what_is_late_and_how_runs_ended(site: Site) -> None:
     site.open("operations")
     for heading in ("Runs", "Freshness", "How runs ended", "Durations by step", "Volume per layer", "Publications", "Storage"):
         assert site.page.locator("h2", has_text=heading).count() >= 1, heading
-    assert site.page.locator(".stVegaLiteChart").count() == 5
+    site.charts(5)
     assert site.page.locator(".m-table td", has_text="late").count() >= 1
     site.page.get_by_text("24 hours", exact=True).click()
     site.page.get_by_text("The last 24 hours; each bar").wait_for()

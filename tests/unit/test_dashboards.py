@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dashboards import layered, look
+from dashboards import charts, layered, look
 from dashboards.layered import Box
-from dashboards.pages import run
+from dashboards.views import run
 from medallion.commands import dashboards as command
 from medallion.errors import UsageError
 from medallion.settings import ROOT
@@ -129,3 +129,12 @@ def test_a_refused_run_shows_the_rows_that_broke_the_rule() -> None:
     assert "gate refused" in title
     assert "3 of 10 rows" in below
     assert command == "medallion quarantine show gold.a.b --run r"
+
+
+# ── charts ────────────────────────────────────────────────────────────────────────────────────────
+def test_scores_are_drawn_where_nothing_was_ever_unusual() -> None:
+    scores = pd.DataFrame({"date": pd.to_datetime(["2021-06-01"]), "layer": ["gold"], "score": [99.0], "datasets": [1]})
+    text = {name: pd.Series([], dtype="object") for name in ("dataset", "description")}
+    unusual = pd.DataFrame({"date": pd.to_datetime([])} | text)
+    line = charts.scores_of_layers(scores, unusual).to_dict()["layer"][0]["mark"]
+    assert line["point"], "one date is no line"

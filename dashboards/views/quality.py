@@ -73,7 +73,7 @@ def _all(db: Connection[Any], known: pd.DataFrame) -> None:
 
 def _one(db: Connection[Any], dataset: pd.Series) -> None:
     name = dataset["dataset"]
-    below = f"{escape(str(dataset['description'] or ''))} · owner {look.text(dataset['owner'])}"
+    below = " · ".join(filter(None, (escape(str(dataset["description"] or "")), f"owner {look.text(dataset['owner'])}")))
     look.head(name, f"{below}<br>{look.link('quality', '← all datasets')} · {look.link('lineage', 'lineage', dataset=name)}")
     state = state_of(dataset)
     change = dataset["score"] - dataset["usual"]

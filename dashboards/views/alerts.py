@@ -15,7 +15,7 @@ from psycopg import Connection
 from dashboards import actions, look, run_queries
 from dashboards.asking import asked, forget
 from dashboards.database import connected
-from dashboards.pages import quality
+from dashboards.views import quality
 
 _UNTIL = {"1 hour": 1, "8 hours": 8, "1 day": 24, "7 days": 168}
 SHOWN = 20

@@ -12,8 +12,8 @@ from psycopg import Connection
 from dashboards import charts, look, queries, run_queries
 from dashboards.asking import asked
 from dashboards.look import Level
-from dashboards.pages import quality, today
 from dashboards.run_queries import Told
+from dashboards.views import quality, today
 
 SHOWN = 30
 

@@ -14,7 +14,7 @@ from dashboards import layered, lineage_queries, look, queries
 from dashboards.asking import asked
 from dashboards.layered import Box
 from dashboards.lineage_queries import DEEPEST, Edge, Node
-from dashboards.pages import quality
+from dashboards.views import quality
 
 LAYERS = ("bronze", "silver", "gold")
 MOST = 14
