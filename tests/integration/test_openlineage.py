@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from pydantic import SecretStr
 
 from medallion.afterwards import lineage_sent
 from medallion.contract import Contract
-from medallion.domain import Domains
+from medallion.domain import Domains, Transform
 from medallion.errors import GateRefused
+from medallion.evidence import uri
 from medallion.job import publish_gold
 from medallion.lakehouse import steps
+from medallion.lineage import sending
 from medallion.lineage.events import run_id
 from medallion.pipeline import Lake, merge_run
 from medallion.settings import Lineage, Settings
@@ -78,7 +80,7 @@ def test_events_are_received_whole_and_none_is_lost_or_doubled(
                 (run_id(first), "START"), (run_id(first), "COMPLETE"),
                 (run_id(failed["run_id"]), "START"), (run_id(failed["run_id"]), "FAIL"),
             ]  # fmt: skip
-            assert whole[-1]["run"]["facets"]["errorMessage"]["message"] == failed["error"].splitlines()[0]
+            assert whole[-1]["run"]["facets"]["errorMessage"]["message"] == failed["error"].partition(":")[0]
             assert "id=1" in failed["error"]
             assert ends(got)[f"{contract.dataset}.rules"]["eventType"] == "FAIL"
             assert receiver.authorizations == {"Bearer open-sesame"}
@@ -132,6 +134,146 @@ def test_events_are_received_whole_and_none_is_lost_or_doubled(
             with lineage_sent(to, lines.append):
                 pass
             assert lines.pop() == "lineage could not be sent, and will be by the next run: openlineage-python is not installed"
+
+
+@POSTGRES
+def test_what_cannot_be_told_is_not_in_the_way(settings: Settings, domain: str, lake: LakeTables) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+
+    def made() -> Any:
+        raise ValueError("it looks at rows")
+
+    domains, lines = (
+        Domains({contract.dataset: contract}, {contract.dataset: Transform(contract.dataset, made, {}, "")}),
+        list[str](),
+    )
+    lake.commit({contract: []})
+    with Receiver() as receiver, ProtocolRuns(settings) as runs, _sends_to(receiver, settings, domains) as to:
+
+        def run(version: int) -> str:
+            name = handed_over(runs, contract, version)
+            merge_run(to, name, lambda line: None)
+            return name
+
+        with lineage_sent(to, lines.append):
+            cut, untold, last = run(1), run(2), run(3)
+            whole = to.store.get(uri(cut))
+            to.store.put(uri(cut), whole[: len(whole) // 2], "application/json")
+            with runs.journal.transaction() as connection:  # as no version of the journal has it
+                connection.execute("""UPDATE ops.runs SET story = '{"writes": [{}]}' WHERE run_id = %s""", (untold,))
+        assert _whole(receiver.take()) == [run_id(cut), run_id(last)], "without the versions, and without the columns"
+        assert lines == [f"lineage of {untold} cannot be told, and is left out: KeyError: 'dataset'"]
+        assert not to.has_spark, "columns alone are not worth a session's start"
+
+        to.spark()
+        with lineage_sent(to, lines.append):
+            fourth = run(4)
+        assert _whole(receiver.take()) == [run_id(fourth)], "its transform cannot be applied to empty tables"
+        assert len(lines) == 1
+
+
+@POSTGRES
+def test_a_command_that_ends_while_others_are_at_work(
+    settings: Settings, domain: str, lake: LakeTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+    domains, lines = Domains({contract.dataset: contract}, {}), list[str]()
+    lake.commit({contract: []})
+    with (
+        Receiver() as receiver,
+        ProtocolRuns(settings) as runs,
+        _sends_to(receiver, settings, domains) as to,
+        _sends_to(receiver, settings, domains) as other,
+    ):
+        # another command ends before the COMMIT, and another while this one sends
+        for step in ("publish.commit", "lineage.send"):
+            name = handed_over(runs, contract, 1)
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(steps, "around", _once_before(step, lambda: _end(other, lines.append)))
+                with lineage_sent(to, lines.append):
+                    merge_run(to, name, lambda line: None)
+                    publish_gold(to, lambda line: None)
+            got = receiver.take()
+            assert _whole(got) == [run_id(name)], step
+            assert [each["job"]["name"] for each in got].count("publish.postgres") == 2, "START and COMPLETE, once"
+
+        # one that failed is not told, an hour later; one that was done, and is in no ledger that is looked at, a day later
+        with runs.journal.transaction() as connection:
+            for id_, outcome, hours in (("a", "Outrun: by others", 0), ("b", "Outrun: by others", 2), ("c", "done", 2)):
+                connection.execute(
+                    "INSERT INTO ops.steps (run_id, name, ended_at, outcome, detail, began_at) VALUES (%(id)s, 'publish.commit', "
+                    "clock_timestamp(), %(outcome)s, jsonb_build_object('publication_id', %(id)s::text), "
+                    "clock_timestamp() - make_interval(hours => %(hours)s))",
+                    {"id": f"{domain}-{id_}", "outcome": outcome, "hours": hours},
+                )
+            connection.execute(
+                "UPDATE ops.steps SET detail = detail || jsonb_build_object('since', clock_timestamp() - interval '3 hours') "
+                "WHERE name = 'lineage.send' AND run_id = %s", (name,),
+            )  # fmt: skip
+        _end(to, lines.append)
+        marked = [id_ for id_ in "abc" if any(step["name"] == "lineage.send" for step in runs.journal.steps(f"{domain}-{id_}"))]
+        assert (marked, _whole(receiver.take()), lines) == (["b"], [], [])
+        with runs.journal.transaction() as connection:
+            connection.execute("DELETE FROM ops.steps WHERE run_id = ANY(%s)", ([f"{domain}-{id_}" for id_ in "ac"],))
+
+
+@POSTGRES
+def test_a_command_sends_for_a_while_and_not_when_interrupted(
+    settings: Settings, domain: str, lake: LakeTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+    domains, lines = Domains({contract.dataset: contract}, {}), list[str]()
+    lake.commit({contract: []})
+    with Receiver() as receiver, ProtocolRuns(settings) as runs, _sends_to(receiver, settings, domains) as to:
+        name = handed_over(runs, contract, 1)
+
+        def merged_and_interrupted() -> None:
+            merge_run(to, name, lambda line: None)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), lineage_sent(to, lines.append):
+            merged_and_interrupted()
+        assert (receiver.take(), lines) == ([], [])
+
+        since = runs.journal.run(name)["opened_at"]
+        monkeypatch.setattr(sending, "_BUDGET_S", 0.0)
+        got = []
+        while not sending.send(to, since, lines.append):
+            [one] = receiver.take()
+            got.append(one)
+        got += receiver.take()
+        assert set(lines) == {"lineage: after 0 s the rest is left to the next run"}
+        assert {event["run"]["runId"] for event in got if event["job"]["name"] == "test"} == {run_id(name)}
+        assert {*ends(got)} == {"test", contract.dataset, f"{contract.dataset}.rules"}
+        assert len(got) == 6, "each once"
+
+
+def _sends_to(receiver: Receiver, settings: Settings, domains: Domains) -> Lake:
+    return Lake(settings.model_copy(update={"lineage": Lineage(transport="http", url=receiver.url)}), domains)
+
+
+def _whole(events: list[dict[str, Any]]) -> list[str]:
+    """The runs that are told as being at an end, in order."""
+    return [event["run"]["runId"] for event in events if event["job"]["name"] == "test" and event["eventType"] != "START"]
+
+
+def _end(lake: Lake, report: Callable[[str], None]) -> None:
+    """A command that did nothing ends."""
+    with lineage_sent(lake, report):
+        pass
+
+
+def _once_before(name: str, do: Callable[[], None]) -> Any:
+    """Do something when a step begins for the first time."""
+    todo = [do]
+
+    @contextmanager
+    def around(step: str) -> Iterator[None]:
+        if step == name and todo:
+            todo.pop()()
+        yield
+
+    return around
 
 
 def _dying_after(name: str) -> Any:
