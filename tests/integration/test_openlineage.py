@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -197,24 +198,29 @@ def test_a_command_that_ends_while_others_are_at_work(
             assert _whole(got) == [run_id(name)], step
             assert [each["job"]["name"] for each in got].count("publish.postgres") == 2, "START and COMPLETE, once"
 
-        # one that failed is not told, an hour later; one that was done, and is in no ledger that is looked at, a day later
+        # one that failed, or is in no ledger that is looked at: it stays a while, then there is nothing to tell of it
+        tried = {"a": (None, 0), "b": (None, 2), "c": ("Outrun: ", 0), "d": ("Outrun: ", 2), "e": ("done", 2), "f": ("done", 25)}
+        ids = {letter: f"{domain}-{letter}" for letter in tried}
         with runs.journal.transaction() as connection:
-            for id_, outcome, hours in (("a", "Outrun: by others", 0), ("b", "Outrun: by others", 2), ("c", "done", 2)):
+            for letter, (outcome, hours) in tried.items():
                 connection.execute(
-                    "INSERT INTO ops.steps (run_id, name, ended_at, outcome, detail, began_at) VALUES (%(id)s, 'publish.commit', "
-                    "clock_timestamp(), %(outcome)s, jsonb_build_object('publication_id', %(id)s::text), "
-                    "clock_timestamp() - make_interval(hours => %(hours)s))",
-                    {"id": f"{domain}-{id_}", "outcome": outcome, "hours": hours},
+                    "INSERT INTO ops.steps (run_id, name, outcome, ended_at, began_at, detail) VALUES (%(id)s, 'publish.commit', "
+                    "%(outcome)s::text, CASE WHEN %(outcome)s::text IS NOT NULL THEN clock_timestamp() END, clock_timestamp() "
+                    "- make_interval(hours => %(hours)s), jsonb_build_object('publication_id', %(id)s::text))",
+                    {"id": ids[letter], "outcome": outcome, "hours": hours},
                 )
-            connection.execute(
-                "UPDATE ops.steps SET detail = detail || jsonb_build_object('since', clock_timestamp() - interval '3 hours') "
-                "WHERE name = 'lineage.send' AND run_id = %s", (name,),
-            )  # fmt: skip
+        long_ago = runs.journal.now() - timedelta(days=2)
+        _, unsent = runs.journal.unsent("send.of.this.test", long_ago, 10_000)
+        over = {row["publication_id"]: row["over"] for row in unsent if row["publication_id"] in ids.values()}
+        assert over == {ids["b"]: True, ids["c"]: False, ids["d"]: True, ids["e"]: False, ids["f"]: True}
         _end(to, lines.append)
-        marked = [id_ for id_ in "abc" if any(step["name"] == "lineage.send" for step in runs.journal.steps(f"{domain}-{id_}"))]
-        assert (marked, _whole(receiver.take()), lines) == (["b"], [], [])
+        assert (runs.journal.steps(ids["c"])[1:], receiver.take(), lines) == ([], [], []), "it may still be found"
+        told = sending._Sending(to, long_ago, lines.append, tuple)._of_publications(
+            sending._Columns(to), [{"publication_id": id_, "over": over[id_]} for id_ in over]
+        )
+        assert [(name, events()) for name, events in told] == [(ids[letter], []) for letter in "bdf"]
         with runs.journal.transaction() as connection:
-            connection.execute("DELETE FROM ops.steps WHERE run_id = ANY(%s)", ([f"{domain}-{id_}" for id_ in "ac"],))
+            connection.execute("DELETE FROM ops.steps WHERE run_id = ANY(%s)", (list(ids.values()),))
 
 
 @POSTGRES
