@@ -74,7 +74,7 @@ def alerted(lake: Lake, report: Report, domains: Domains | None = None) -> Itera
 @contextmanager
 def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
     """Do what may be a run or a publication, and send its lineage afterwards, if the settings say where to: of what has failed
-    too. It takes nothing from what was done that it cannot be sent."""
+    too; an interruption leaves that to the next. It takes nothing from what was done that it cannot be sent."""
     if lake.settings.lineage.transport == "off":
         yield
         return
@@ -83,10 +83,16 @@ def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
 
     target = lake.settings.marts.target
     began = lake.journal.now()
+
+    def send() -> None:
+        sending.send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
+
     try:
         yield
-    finally:
-        sending.send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
+    except Exception:
+        send()
+        raise
+    send()
 
 
 @contextmanager

@@ -180,8 +180,9 @@ class Journal(JournalConnection):
         return found
 
     def unsent(self, step: str, since: datetime, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """What was never sent on by a step: rows of runs that are at an end, and `publication_id` of publications, oldest first.
-        What ended before the earliest `since` that such a step has noted, or before this one if there is none, does not count."""
+        """What was never sent on by a step: rows of runs that are at an end, and of publications `publication_id` and `over`
+        (if no ledger has it now, none will), oldest first. What ended before the earliest `since` that such a step has noted,
+        or before this one if there is none, does not count."""
         values = {"step": step, "since": since, "limit": limit, "live": list(LIVE)}
         return self._all(journal_sql.UNSENT_RUNS, values), self._all(journal_sql.UNSENT_PUBLICATIONS, values)
 
@@ -193,6 +194,16 @@ class Journal(JournalConnection):
     def release(self, run_id: str) -> None:
         """Give a run's lock back."""
         self._do("SELECT pg_advisory_unlock(hashtextextended(%s, 1))", (run_id,))
+
+    @contextmanager
+    def alone(self, doing: str) -> Iterator[bool]:
+        """Do what one process at a time does, without waiting. Yields: whether nobody else is doing it."""
+        got = bool(self._all("SELECT pg_try_advisory_lock(hashtextextended(%s, 3)) AS got", (doing,))[0]["got"])
+        try:
+            yield got
+        finally:
+            if got:
+                self._do("SELECT pg_advisory_unlock(hashtextextended(%s, 3))", (doing,))
 
     @contextmanager
     def queue(self, names: list[str], wait_s: int = 0) -> Iterator[None]:

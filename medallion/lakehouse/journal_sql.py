@@ -117,11 +117,15 @@ WHERE r.state <> ALL(%(live)s) AND coalesce(r.ended_at, r.changed_at) >= coalesc
 ORDER BY coalesce(r.ended_at, r.changed_at), r.run_id LIMIT %(limit)s
 """
 UNSENT_PUBLICATIONS = """
-SELECT DISTINCT ON (c.ended_at, c.detail->>'publication_id') c.detail->>'publication_id' AS publication_id
+SELECT c.detail->>'publication_id' AS publication_id, max(c.began_at) < clock_timestamp()
+  - CASE WHEN bool_or(c.outcome = 'done') THEN interval '1 day' ELSE interval '1 hour' END AS over
 FROM ops.steps c WHERE c.name = 'publish.commit' AND c.detail->>'publication_id' IS NOT NULL AND c.began_at >= coalesce(
   (SELECT min((detail->>'since')::timestamptz) FROM ops.steps WHERE name = %(step)s), %(since)s) AND NOT EXISTS (
   SELECT FROM ops.steps s WHERE s.run_id = c.detail->>'publication_id' AND s.name = %(step)s AND s.outcome = 'done')
-ORDER BY c.ended_at, c.detail->>'publication_id' LIMIT %(limit)s
+GROUP BY 1 HAVING bool_and(c.ended_at IS NOT NULL OR c.began_at < clock_timestamp() - interval '1 hour')
+ORDER BY max(c.ended_at), 1 LIMIT %(limit)s
 """
 """What came to an end since the `since` of the first of all sendings, and was not sent: runs, and publications whose COMMIT
-was sent to the warehouse (whether it was done the ledger says)."""
+was sent to the warehouse (whether it was done the ledger says). One whose COMMIT has no end yet is still under way, for an
+hour. `over`: if no ledger has it by now, none will: an hour after one that failed, and a day after one that was done, which
+is in a ledger that nobody looks at any more."""

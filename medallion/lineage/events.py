@@ -46,7 +46,16 @@ class Known:
     @property
     def lake(self) -> str:
         """The namespace of the lake's tables."""
-        return f"nessie://{urlsplit(self.settings.nessie.uri).netloc}"
+        return f"nessie://{self._catalog}"
+
+    @property
+    def catalog(self) -> str:
+        """Where the lake's catalog answers, without what may be secret in its address."""
+        return f"{urlsplit(self.settings.nessie.uri).scheme}://{self._catalog}"
+
+    @property
+    def _catalog(self) -> str:
+        return urlsplit(self.settings.nessie.uri).netloc.rpartition("@")[2]
 
     @property
     def warehouse(self) -> tuple[str, str]:
@@ -73,21 +82,28 @@ def of_run(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], evidence:
     story, name = row["story"], str(row["run_id"])
     state = _ENDS.get(row["state"], "COMPLETE")
     facets = _nominal(row["logical_date"])
-    why = str(row["error"] or "").partition("\n")[0]  # what follows may show rows
+    why = str(row["error"] or "").partition("\n")[0].partition(":")[0]  # what follows may show rows
     error = {"errorMessage": error_message_run.ErrorMessageRunFacet(why, "python")} if why else {}
     began, ended = row["opened_at"], row["ended_at"] or row["changed_at"]
     events = _pair(known, row["kind"], "RUN", name, began, ended, state, facets, ended_with=error)
     parent = {"parent": _parent(known, row["kind"], name)}
+    made = [write for write in story.get("writes", ()) if not write.get("takes_back")]
+    to_come = Counter((write["dataset"], write.get("logical_date")) for write in made)
     number: Counter[str] = Counter()
     written: set[str] = set()
     for n, write in enumerate(story.get("writes", ())):
         dataset = write["dataset"]
-        done = [each for each in steps if each["name"].partition(".")[::2] == ("write", dataset) and each["outcome"] == "done"]
-        times = done[number[dataset] :][:1]
-        own = (times[0]["began_at"], times[0]["ended_at"]) if times else (began, ended)
-        deliveries = [one for one in story.get("deliveries", ()) if one["dataset"] == dataset][number[dataset] :][:1]
-        number[dataset] += 1
-        inputs = _landed(known, deliveries) or _read(known, write, evidence, written)
+        own: tuple[datetime, datetime] = began, ended
+        inputs: list[InputDataset] = []
+        if not write.get("takes_back"):  # that is done by metadata: it has no step, and reads nothing
+            which = dataset, write.get("logical_date")
+            done = _steps_of(steps, *which)
+            if len(done) >= to_come[which]:  # the last ones are those that count
+                own = done[-to_come[which]]["began_at"], done[-to_come[which]]["ended_at"]
+            to_come[which] -= 1
+            deliveries = [one for one in story.get("deliveries", ()) if one["dataset"] == dataset][number[dataset] :][:1]
+            number[dataset] += 1
+            inputs = _landed(known, deliveries) or _read(known, write, evidence, written)
         written.add(dataset)
         version = (evidence.get("wrote") or {}).get(dataset)
         output = _output(known, dataset, version, write)
@@ -96,6 +112,15 @@ def of_run(row: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], evidence:
         if write.get("verdicts"):
             events += _judged(known, write, f"{name}/{n}/rules", own, mine, version)
     return events
+
+
+def _steps_of(steps: Sequence[Mapping[str, Any]], dataset: str, logical_date: str | None) -> list[Mapping[str, Any]]:
+    """The steps that wrote one date of a dataset, in order."""
+    return [
+        each for each in steps
+        if each["name"].partition(".")[::2] == ("write", dataset) and each["outcome"] == "done"
+        and each["detail"].get("logical_date") == logical_date
+    ]  # fmt: skip
 
 
 def of_publication(entry: Entry, steps: Sequence[Mapping[str, Any]], known: Known) -> list[Event]:
@@ -209,13 +234,19 @@ def _landed(known: Known, deliveries: Iterable[Mapping[str, Any]]) -> list[Input
         contract = known.domains.contracts.get(one["dataset"])
         bucket, _, key = one["uri"].partition("?")[0].removeprefix("s3://").partition("/")
         delivery = contract.delivery if contract else None
-        folder = (delivery.path.partition("{")[0] if delivery else key.rpartition("/")[0]).rstrip("/")
+        folder = _folder(delivery.path) if delivery else key.rpartition("/")[0]
         facets = _of_contract(known, contract, delivered=True) | {
             "version": dataset_version_dataset.DatasetVersionDatasetFacet(one["sha256"]),
             "symlinks": symlinks_dataset.SymlinksDatasetFacet([symlinks_dataset.Identifier(f"s3://{bucket}", key, "LOCATION")]),
         }
         found.append(_input(_Named(f"s3://{bucket}", folder, facets), one.get("rows")))
     return found
+
+
+def _folder(path: str) -> str:
+    """The folder that all dates of a delivery have in common: `a/b` of `a/b/year={year}/`."""
+    before, dated, _ = path.partition("{")
+    return (before.rpartition("/")[0] if dated else before).rstrip("/")
 
 
 def _read(known: Known, write: Mapping[str, Any], evidence: Mapping[str, Any], written: set[str]) -> list[InputDataset]:
@@ -246,9 +277,7 @@ def _dataset(known: Known, dataset: str, version: Version | None) -> _Named:
     """A table of the lake; its version is a snapshot."""
     from openlineage.client.facet_v2 import dataset_version_dataset, datasource_dataset
 
-    facets: dict[str, Any] = {
-        "dataSource": datasource_dataset.DatasourceDatasetFacet(name=known.lake, uri=known.settings.nessie.uri)
-    }
+    facets: dict[str, Any] = {"dataSource": datasource_dataset.DatasourceDatasetFacet(name=known.lake, uri=known.catalog)}
     facets |= _of_contract(known, known.domains.contracts.get(dataset))
     if version and version.get("snapshotId") is not None:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(str(version["snapshotId"]))
@@ -303,7 +332,7 @@ def _column_lineage(known: Known, dataset: str, *, published: bool = False) -> A
             if published:
                 own = field_(dataset, column.name, "DIRECT", "IDENTITY")
             elif contract.delivery:
-                folder = contract.delivery.path.partition("{")[0].rstrip("/")
+                folder = _folder(contract.delivery.path)
                 identity = [lineage.Transformation("DIRECT", "IDENTITY")]
                 own = lineage.InputField(f"s3://{contract.bucket}", folder, column.source, identity)
             fields[column.name] = lineage.Fields([own])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from pydantic import SecretStr
 
 from medallion.afterwards import lineage_sent
 from medallion.contract import Contract
-from medallion.domain import Domains
+from medallion.domain import Domains, Transform
 from medallion.errors import GateRefused
+from medallion.evidence import uri
 from medallion.job import publish_gold
 from medallion.lakehouse import steps
+from medallion.lineage import sending
 from medallion.lineage.events import run_id
 from medallion.pipeline import Lake, merge_run
 from medallion.settings import Lineage, Settings
@@ -78,7 +81,7 @@ def test_events_are_received_whole_and_none_is_lost_or_doubled(
                 (run_id(first), "START"), (run_id(first), "COMPLETE"),
                 (run_id(failed["run_id"]), "START"), (run_id(failed["run_id"]), "FAIL"),
             ]  # fmt: skip
-            assert whole[-1]["run"]["facets"]["errorMessage"]["message"] == failed["error"].splitlines()[0]
+            assert whole[-1]["run"]["facets"]["errorMessage"]["message"] == failed["error"].partition(":")[0]
             assert "id=1" in failed["error"]
             assert ends(got)[f"{contract.dataset}.rules"]["eventType"] == "FAIL"
             assert receiver.authorizations == {"Bearer open-sesame"}
@@ -132,6 +135,151 @@ def test_events_are_received_whole_and_none_is_lost_or_doubled(
             with lineage_sent(to, lines.append):
                 pass
             assert lines.pop() == "lineage could not be sent, and will be by the next run: openlineage-python is not installed"
+
+
+@POSTGRES
+def test_what_cannot_be_told_is_not_in_the_way(settings: Settings, domain: str, lake: LakeTables) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+
+    def made() -> Any:
+        raise ValueError("it looks at rows")
+
+    domains, lines = (
+        Domains({contract.dataset: contract}, {contract.dataset: Transform(contract.dataset, made, {}, "")}),
+        list[str](),
+    )
+    lake.commit({contract: []})
+    with Receiver() as receiver, ProtocolRuns(settings) as runs, _sends_to(receiver, settings, domains) as to:
+
+        def run(version: int) -> str:
+            name = handed_over(runs, contract, version)
+            merge_run(to, name, lambda line: None)
+            return name
+
+        with lineage_sent(to, lines.append):
+            cut, untold, last = run(1), run(2), run(3)
+            whole = to.store.get(uri(cut))
+            to.store.put(uri(cut), whole[: len(whole) // 2], "application/json")
+            with runs.journal.transaction() as connection:  # as no version of the journal has it
+                connection.execute("""UPDATE ops.runs SET story = '{"writes": [{}]}' WHERE run_id = %s""", (untold,))
+        assert _whole(receiver.take()) == [run_id(cut), run_id(last)], "without the versions, and without the columns"
+        assert lines == [f"lineage of {untold} cannot be told, and is left out: KeyError: 'dataset'"]
+        assert not to.has_spark, "columns alone are not worth a session's start"
+
+        to.spark()
+        with lineage_sent(to, lines.append):
+            fourth = run(4)
+        assert _whole(receiver.take()) == [run_id(fourth)], "its transform cannot be applied to empty tables"
+        assert len(lines) == 1
+
+
+@POSTGRES
+def test_a_command_that_ends_while_others_are_at_work(
+    settings: Settings, domain: str, lake: LakeTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+    domains, lines = Domains({contract.dataset: contract}, {}), list[str]()
+    lake.commit({contract: []})
+    with (
+        Receiver() as receiver,
+        ProtocolRuns(settings) as runs,
+        _sends_to(receiver, settings, domains) as to,
+        _sends_to(receiver, settings, domains) as other,
+    ):
+        # another command ends before the COMMIT, and another while this one sends
+        for step in ("publish.commit", "lineage.send"):
+            name = handed_over(runs, contract, 1)
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(steps, "around", _once_before(step, lambda: _end(other, lines.append)))
+                with lineage_sent(to, lines.append):
+                    merge_run(to, name, lambda line: None)
+                    publish_gold(to, lambda line: None)
+            got = receiver.take()
+            assert _whole(got) == [run_id(name)], step
+            assert [each["job"]["name"] for each in got].count("publish.postgres") == 2, "START and COMPLETE, once"
+
+        # one that failed, or is in no ledger that is looked at: it stays a while, then there is nothing to tell of it
+        tried = {"a": (None, 0), "b": (None, 2), "c": ("Outrun: ", 0), "d": ("Outrun: ", 2), "e": ("done", 2), "f": ("done", 25)}
+        ids = {letter: f"{domain}-{letter}" for letter in tried}
+        with runs.journal.transaction() as connection:
+            for letter, (outcome, hours) in tried.items():
+                connection.execute(
+                    "INSERT INTO ops.steps (run_id, name, outcome, ended_at, began_at, detail) VALUES (%(id)s, 'publish.commit', "
+                    "%(outcome)s::text, CASE WHEN %(outcome)s::text IS NOT NULL THEN clock_timestamp() END, clock_timestamp() "
+                    "- make_interval(hours => %(hours)s), jsonb_build_object('publication_id', %(id)s::text))",
+                    {"id": ids[letter], "outcome": outcome, "hours": hours},
+                )
+        long_ago = runs.journal.now() - timedelta(days=2)
+        _, unsent = runs.journal.unsent("send.of.this.test", long_ago, 10_000)
+        over = {row["publication_id"]: row["over"] for row in unsent if row["publication_id"] in ids.values()}
+        assert over == {ids["b"]: True, ids["c"]: False, ids["d"]: True, ids["e"]: False, ids["f"]: True}
+        _end(to, lines.append)
+        assert (runs.journal.steps(ids["c"])[1:], receiver.take(), lines) == ([], [], []), "it may still be found"
+        told = sending._Sending(to, long_ago, lines.append, tuple)._of_publications(
+            sending._Columns(to), [{"publication_id": id_, "over": over[id_]} for id_ in over]
+        )
+        assert sorted((name, events()) for name, events in told) == [(ids[letter], []) for letter in "bdf"]
+        with runs.journal.transaction() as connection:
+            connection.execute("DELETE FROM ops.steps WHERE run_id = ANY(%s)", (list(ids.values()),))
+
+
+@POSTGRES
+def test_a_command_sends_for_a_while_and_not_when_interrupted(
+    settings: Settings, domain: str, lake: LakeTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+    domains, lines = Domains({contract.dataset: contract}, {}), list[str]()
+    lake.commit({contract: []})
+    with Receiver() as receiver, ProtocolRuns(settings) as runs, _sends_to(receiver, settings, domains) as to:
+        name = handed_over(runs, contract, 1)
+
+        def merged_and_interrupted() -> None:
+            merge_run(to, name, lambda line: None)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), lineage_sent(to, lines.append):
+            merged_and_interrupted()
+        assert (receiver.take(), lines) == ([], [])
+
+        since = runs.journal.run(name)["opened_at"]
+        monkeypatch.setattr(sending, "_BUDGET_S", 0.0)
+        got = []
+        while not sending.send(to, since, lines.append):
+            [one] = receiver.take()
+            got.append(one)
+        got += receiver.take()
+        assert set(lines) == {"lineage: after 0 s the rest is left to the next run"}
+        assert {event["run"]["runId"] for event in got if event["job"]["name"] == "test"} == {run_id(name)}
+        assert {*ends(got)} == {"test", contract.dataset, f"{contract.dataset}.rules"}
+        assert len(got) == 6, "each once"
+
+
+def _sends_to(receiver: Receiver, settings: Settings, domains: Domains) -> Lake:
+    return Lake(settings.model_copy(update={"lineage": Lineage(transport="http", url=receiver.url)}), domains)
+
+
+def _whole(events: list[dict[str, Any]]) -> list[str]:
+    """The runs that are told as being at an end, in order."""
+    return [event["run"]["runId"] for event in events if event["job"]["name"] == "test" and event["eventType"] != "START"]
+
+
+def _end(lake: Lake, report: Callable[[str], None]) -> None:
+    """A command that did nothing ends."""
+    with lineage_sent(lake, report):
+        pass
+
+
+def _once_before(name: str, do: Callable[[], None]) -> Any:
+    """Do something when a step begins for the first time."""
+    todo = [do]
+
+    @contextmanager
+    def around(step: str) -> Iterator[None]:
+        if step == name and todo:
+            todo.pop()()
+        yield
+
+    return around
 
 
 def _dying_after(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.lineage_events import ends
 BEGAN = datetime(2024, 3, 1, 6, tzinfo=UTC)
 BRONZE = gold(
     "one", {"a": "string"}, layer="bronze",
-    delivery=Delivery("csv", "none", "", "domain=operations/one/{year}/{month}/{day}/", "daily", "", "file"),
+    delivery=Delivery("csv", "none", "", "domain=operations/one/year={year}/month={month}/day={day}/", "daily", "", "file"),
 )  # fmt: skip
 GOLD = gold("one", {"a": "int", "n": "bigint"})
 MART = "gold.marts.ones"
@@ -42,7 +43,7 @@ def row(**more: Any) -> dict[str, Any]:
          "metrics": {"rows": 2, "bytes": 10, "files": 1, "null_share": {"a": 0.5}, "max": {"a": "Mrs Jones"}}},
     ]  # fmt: skip
     delivered = {
-        "dataset": BRONZE.dataset, "uri": "s3://bronze-batch/domain=operations/one/2024/02/29/one.csv?versionId=7",
+        "dataset": BRONZE.dataset, "uri": "s3://bronze-batch/domain=operations/one/year=2024/month=02/day=29/one.csv?versionId=7",
         "sha256": "ab", "rows": 3,
     }  # fmt: skip
     return {
@@ -66,7 +67,7 @@ def columns(of: dict[str, Any]) -> tuple[dict[str, list[tuple[str, ...]]], list[
 
 def test_a_run_from_landing_to_gold() -> None:
     at = [{"name": f"write.{GOLD.dataset}", "outcome": "done", "began_at": BEGAN + timedelta(seconds=9),
-           "ended_at": BEGAN + timedelta(seconds=12)}]  # fmt: skip
+           "ended_at": BEGAN + timedelta(seconds=12), "detail": {"logical_date": "2024-02-29"}}]  # fmt: skip
     evidence = {
         "wrote": {BRONZE.dataset: {"snapshotId": 1}, GOLD.dataset: {"snapshotId": 2}},
         "read": {BRONZE.dataset: {"snapshotId": 0}},
@@ -80,7 +81,7 @@ def test_a_run_from_landing_to_gold() -> None:
     [landed] = bronze["inputs"]
     assert (landed["namespace"], landed["name"]) == ("s3://bronze-batch", "domain=operations/one")
     assert landed["facets"]["version"]["datasetVersion"] == "ab"
-    assert landed["facets"]["symlinks"]["identifiers"][0]["name"] == "domain=operations/one/2024/02/29/one.csv"
+    assert landed["facets"]["symlinks"]["identifiers"][0]["name"] == "domain=operations/one/year=2024/month=02/day=29/one.csv"
     lake = "nessie://127.0.0.1:19120"
     assert columns(bronze["outputs"][0])[0] == {"a": [("s3://bronze-batch", "domain=operations/one", "a", "DIRECT", "IDENTITY")]}
     [read], [written] = made["inputs"], made["outputs"]
@@ -99,9 +100,41 @@ def test_a_run_from_landing_to_gold() -> None:
 
 def test_a_run_that_failed_or_lost_a_conflict() -> None:
     for state, told in (("failed", "FAIL"), ("conflicted", "ABORT")):
-        found = ends(of_run(row(state=state, error="Refused: 1 rule\n  name=Mrs Jones"), (), {}, KNOWN))
+        found = ends(of_run(row(state=state, error="Refused: Mrs Jones breaks 1 rule\n  name=Mrs Jones"), (), {}, KNOWN))
         assert {event["eventType"] for event in found.values()} == {told}
-        assert found["pipeline"]["run"]["facets"]["errorMessage"]["message"] == "Refused: 1 rule"
+        assert found["pipeline"]["run"]["facets"]["errorMessage"]["message"] == "Refused"
+        assert "Jones" not in str(found)
+
+
+def test_what_was_taken_back_and_made_again() -> None:
+    """The writes that take back come first, and have neither a delivery nor a step."""
+    days = ("2024-02-28", "2024-02-29")
+    back = [{"dataset": BRONZE.dataset, "logical_date": day, "rows_out": 0, "takes_back": "one"} for day in days]
+    again = [{"dataset": BRONZE.dataset, "logical_date": day, "rows_out": 3} for day in days]
+    deliveries = [
+        {"dataset": BRONZE.dataset, "uri": f"s3://bronze-batch/one/{day}.csv", "sha256": day, "rows": 3} for day in days
+    ]  # fmt: skip
+    steps = [
+        {"name": f"write.{BRONZE.dataset}", "outcome": "done", "detail": {"logical_date": day},
+         "began_at": BEGAN + timedelta(seconds=n), "ended_at": BEGAN + timedelta(seconds=n + 1)}
+        for n, day in enumerate((days[0], *days))
+    ]  # fmt: skip
+    story = {"writes": back + again, "deliveries": deliveries}
+    told = of_run(row(kind="revert", logical_date=None, story=story), steps, {}, KNOWN)
+    made = [event for event in told if event["job"]["name"] == BRONZE.dataset and event["eventType"] != "START"]
+    read = [[each["facets"]["version"]["datasetVersion"] for each in event["inputs"]] for event in made]
+    assert read == [[], [], [days[0]], [days[1]]]
+    assert [event["eventTime"][:19] for event in made] == [
+        "2024-03-01T06:01:00", "2024-03-01T06:01:00", "2024-03-01T06:00:02", "2024-03-01T06:00:03",
+    ]  # fmt: skip
+
+
+def test_no_secret_of_an_address_is_told() -> None:
+    nessie = Settings().nessie.model_copy(update={"uri": "https://reader:open-sesame@catalog:19120/?token=open-sesame"})
+    known = replace(KNOWN, settings=KNOWN.settings.model_copy(update={"nessie": nessie}))
+    made = ends(of_run(row(), (), {}, known))[GOLD.dataset]["outputs"][0]
+    assert (made["namespace"], made["facets"]["dataSource"]["uri"]) == ("nessie://catalog:19120", "https://catalog:19120")
+    assert "sesame" not in str(of_run(row(), (), {}, known))
 
 
 def test_marts_are_made_of_the_tables_of_the_warehouse() -> None:
