@@ -20,6 +20,13 @@ ORDER BY r.ended_at, r.run_id
 
 STORY = "SELECT story - 'request' AS story FROM ops.runs WHERE run_id = %s"
 
+NAMED = """
+WITH run AS (SELECT story FROM ops.runs WHERE run_id = %s)
+SELECT jsonb_array_elements_text(CASE WHEN jsonb_typeof(story->'reads') = 'array' THEN story->'reads' END) AS dataset FROM run
+UNION SELECT jsonb_path_query(story, '$.writes[*].dataset') #>> '{}' FROM run
+"""
+"""The datasets that a run read or wrote."""
+
 BROKEN_STEPS = """
 SELECT name FROM ops.steps WHERE run_id = %s AND (outcome IS NULL OR outcome <> 'done') ORDER BY step_id DESC
 """
@@ -106,7 +113,8 @@ WHERE {ENDED} > %(since)s AND r.state IN {ENDED_WELL} AND {ASKED_FOR} ORDER BY 1
 OPEN = "SELECT * FROM ops.alerts WHERE resolved_at IS NULL ORDER BY alert_id"
 
 KNOWN = """
-SELECT count(*) AS known, coalesce(bool_or(resolved_at IS NULL), false) AS open FROM ops.alerts
+SELECT count(*) AS known, coalesce(bool_or(resolved_at IS NULL), false) AS open,
+  coalesce(bool_or(run_id = %(run_id)s::text), false) AS of_run FROM ops.alerts
 WHERE occurrence = %(base)s OR starts_with(occurrence, %(base)s || '#')
 """
 
@@ -127,6 +135,22 @@ UPDATE ops.alerts a SET silence_id = NULL FROM ops.silences s
 WHERE a.silence_id = s.silence_id AND s.until <= %s AND a.resolved_at IS NULL RETURNING a.*
 """
 """Alerts that were silenced, and are open still now that the silence is over."""
+
+UNTOLD = """
+SELECT * FROM ops.alerts a WHERE a.resolved_at IS NULL AND a.silence_id IS NULL
+  AND NOT EXISTS (SELECT 1 FROM ops.alert_messages m WHERE a.alert_id = ANY(m.alert_ids))
+ORDER BY a.alert_id
+"""
+"""Open alerts of which nothing was ever written to be sent: they are new, their silence is over, or whoever opened them had no
+channel."""
+
+UNTOLD_OVER = """
+SELECT * FROM ops.alerts a WHERE a.resolved_at > %(now)s - make_interval(hours => 1) * %(hours)s
+  AND EXISTS (SELECT 1 FROM ops.alert_messages m WHERE m.event = 'opened' AND a.alert_id = ANY(m.alert_ids))
+  AND NOT EXISTS (SELECT 1 FROM ops.alert_messages m WHERE m.event = 'resolved' AND a.alert_id = ANY(m.alert_ids))
+ORDER BY a.alert_id
+"""
+"""Alerts that were told and are over, which was not told yet."""
 
 MESSAGE = "INSERT INTO ops.alert_messages (channel, event, alert_ids, created_at, next_try_at) VALUES (%s, %s, %s, %s, %s)"
 
