@@ -92,9 +92,12 @@ def _look(
         try:
             with opened.transaction():
                 findings += occurrences.of_run(opened, run, contracts, rules)
-        except (KeyError, TypeError, ValueError, psycopg.DataError) as error:  # one strange story is not to hide all others
+        except psycopg.OperationalError:
+            raise
+        except Exception as error:  # one strange story is not to hide all others
             log.exception("run %s could not be looked at", run["run_id"])
             problems.append(f"run {run['run_id']} could not be looked at: {type(error).__name__}")
+            findings += occurrences.unreadable(run, rules)
         if not occurrences.strange_to(opened, run, contracts):
             opened.execute("INSERT INTO ops.alert_runs (run_id, looked_at) VALUES (%s, %s)", (run["run_id"], now))
     covered: dict[tuple[str, str], set[str]] = {}

@@ -328,9 +328,20 @@ def test_a_story_that_makes_no_sense_hides_no_other(place: AlertPlace) -> None:
     strange = place.failed(day(0), "ValueError: x", writes=[write(SILVER, day(0), 9.0, {"rule": "no verdict"})])
     place.failed(day(1), "ValueError: x", at=SILVER)
     look = place.look()
-    assert told(look) == [("run_failed", SILVER.dataset, day(1))]
+    assert told(look) == [("run_failed", None, day(0)), ("run_failed", SILVER.dataset, day(1))]
+    assert look.opened[0]["run_id"] == strange
+    assert look.opened[0]["summary"].endswith("failed, and its story could not be looked at; main is unchanged")
     assert look.problems == (f"run {strange} could not be looked at: KeyError",)
     assert place.look().problems == ()
+
+
+@pytest.mark.parametrize("story", ['{"writes": 1}', '{"writes": ["x"]}', '{"reads": 1, "writes": [[]]}', "[]"])
+def test_a_failed_run_whose_story_has_another_form_is_told(place: AlertPlace, story: str) -> None:
+    run = place.failed(day(0), "ValueError: 'ann'", at=SILVER)
+    place.rows(f"UPDATE ops.runs SET story = '{story}' WHERE run_id = '{run}' RETURNING run_id")
+    (alert,) = place.look().opened
+    assert (alert["run_id"], alert["kind"], alert["detail"]["error"]) == (run, "run_failed", "ValueError: '…'")
+    assert told(place.look()) == []
 
 
 def test_an_old_run_without_an_end_stops_no_look(place: AlertPlace) -> None:
