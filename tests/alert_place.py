@@ -91,9 +91,9 @@ class AlertPlace:
         """A run that wrote a date of datasets, with these scores."""
         return self._ended(when, "merged", None, [write(c, when, score) for c, score in scores.items()], scores, **more)
 
-    def unchanged(self, when: date, *datasets: Contract) -> str:
+    def unchanged(self, when: date, *datasets: Contract, **more: Any) -> str:
         """A run that found nothing new of datasets."""
-        return self._ended(when, "unchanged", None, [], datasets)
+        return self._ended(when, "unchanged", None, [], datasets, **more)
 
     def failed(self, when: date, error: str, *, at: Contract | None = None, reads: Any = (), writes: Any = ()) -> str:
         """A run that failed, in its step for the dataset `at`."""

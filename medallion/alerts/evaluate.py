@@ -92,10 +92,14 @@ def _look(
         try:
             with opened.transaction():
                 findings += occurrences.of_run(opened, run, contracts, rules)
-        except (KeyError, TypeError, ValueError, psycopg.DataError) as error:  # one strange story is not to hide all others
+        except psycopg.OperationalError:
+            raise
+        except Exception as error:  # one strange story is not to hide all others
             log.exception("run %s could not be looked at", run["run_id"])
             problems.append(f"run {run['run_id']} could not be looked at: {type(error).__name__}")
-        opened.execute("INSERT INTO ops.alert_runs (run_id, looked_at) VALUES (%s, %s)", (run["run_id"], now))
+            findings += occurrences.unreadable(run, rules)
+        if not occurrences.strange_to(opened, run, contracts):
+            opened.execute("INSERT INTO ops.alert_runs (run_id, looked_at) VALUES (%s, %s)", (run["run_id"], now))
     covered: dict[tuple[str, str], set[str]] = {}
     for one in store.rows(opened, questions.OPEN):
         if one["kind"] == "gap":
@@ -104,22 +108,22 @@ def _look(
     findings += lateness.gaps(opened, standings, rules, now, covered)
     findings += lateness.late(opened, standings, rules, now, timedelta(hours=rules.look_back_hours))
     silences = store.rows(opened, questions.SILENCES, (now,))
-    again = store.rows(opened, questions.UNHEARD, (now,))
+    store.rows(opened, questions.UNHEARD, (now,))
     new = [alert for finding in findings if (alert := _open(opened, finding, silences, now))]
-    _post(opened, "opened", [*new, *again], rules, channels, now)
+    _post(opened, "opened", store.rows(opened, questions.UNTOLD), rules, channels, now)
     by_dataset = {standing.contract.dataset: standing for standing in standings}
     over = []
     for one in store.rows(opened, questions.OPEN):
         if why := resolution.why_over(opened, one, rules, by_dataset):
             over.append(store.one(opened, questions.RESOLVE, {"now": now, "why": why, "alert_id": one["alert_id"]}))
-    _post(opened, "resolved", over, rules, channels, now)
+    _post(opened, "resolved", store.rows(opened, questions.UNTOLD_OVER, asked), rules, channels, now)
     return new, over, problems
 
 
 def _open(opened: store.Connection, finding: Finding, silences: list[dict[str, Any]], now: datetime) -> Alert | None:
-    """The new alert of a finding; None if one of the same occurrence is open, or told it of the same late date."""
-    known = store.one(opened, questions.KNOWN, {"base": finding.occurrence})
-    if known["open"] or (known["known"] and finding.rule.kind == "sla_missed"):
+    """The new alert of a finding; None if one of the same occurrence is open, or told it of the same run or late date."""
+    known = store.one(opened, questions.KNOWN, {"base": finding.occurrence, "run_id": finding.run_id})
+    if known["open"] or known["of_run"] or (known["known"] and finding.rule.kind == "sla_missed"):
         return None
     again = f"#{known['known'] + 1}" if known["known"] else ""
     silence = next((one["silence_id"] for one in silences if _silences(one, finding)), None)

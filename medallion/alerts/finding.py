@@ -12,6 +12,8 @@ from typing import Any
 from medallion.alerts.rules import Rule
 from medallion.contract import Contract
 
+_QUOTES = "'\"`\u2018\u2019“”«»"
+_QUOTED = re.compile(r"(?<!\w)(['\"`])([\w.]+)\1(?!\w)")
 SAMPLES = 3
 """How many rows an alert shows."""
 
@@ -53,9 +55,16 @@ def samples(texts: Iterable[str], contract: Contract | None) -> list[dict[str, A
 
 
 def masked(text: str, known: Iterable[str], limit: int = 300) -> str:
-    """The first line of an error's text, in which what stands in quotes and is not one of the `known` names is left out:
-    it may be a value of somebody's row."""
+    """The first line of an error's text without what may be a value of somebody's row: all from the first quote to the last
+    one is left out, unless what stands in quotes are `known` names. Without a closing quote the rest of the line is.
+
+    Quotes are not paired otherwise: with an apostrophe in the text or in a value, the value would stand outside of them.
+    """
     names = set(known)
     line = (text.strip().splitlines() or [""])[0]
-    line = re.sub(r"(['\"`])(.*?)\1", lambda m: m[0] if m[2] in names else f"{m[1]}…{m[1]}", line)
+    unknown = _QUOTED.sub(lambda m: " " * len(m[0]) if m[2] in names else m[0], line)
+    quotes = [place for place, letter in enumerate(unknown) if letter in _QUOTES]
+    if quotes:
+        first, last = quotes[0], quotes[-1]
+        line = f"{line[: first + 1]}…{line[last:] if last > first else ''}"
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

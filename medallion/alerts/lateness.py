@@ -60,7 +60,9 @@ def standings(opened: store.Connection, contracts: Mapping[str, Contract]) -> li
     for dataset, contract in sorted(contracts.items()):
         row, promise = newest.get(dataset), contract.promise
         if promise and not _by_its_dates(contract):
-            last = store.rows(opened, questions.LAST_ASKED, {"dataset": dataset})
+            last = store.rows(
+                opened, questions.LAST_ASKED, {"dataset": dataset, "since": row["logical_date"] if row else date.min}
+            )
             row = max([*([row] if row else []), *last], key=lambda r: (r["logical_date"], r["ended_at"]), default=None)
         if row is None:
             found.append(Standing(contract))
@@ -68,7 +70,7 @@ def standings(opened: store.Connection, contracts: Mapping[str, Contract]) -> li
         when, came = row["logical_date"], row["ended_at"]
         next_date = due = None
         if promise and promise.hours:
-            ended = store.rows(opened, questions.LAST_ENDED, {"dataset": dataset})
+            ended = store.rows(opened, questions.LAST_ENDED, {"dataset": dataset, "since": came})
             came = max([came, *(each["ended_at"] for each in ended)])
             due = came + timedelta(hours=promise.hours)
         elif promise:
@@ -100,7 +102,7 @@ def missing(opened: store.Connection, standing: Standing, now: datetime, after: 
     if promise is None or promise.hours or newest is None:
         return []
     first = newest - timedelta(WINDOW)
-    came = _came(opened, standing.contract, first, newest)
+    came = _came(opened, standing.contract, first, max(newest, now.date()))
     begun = min(came, default=newest)
     between = takewhile(lambda when: when < newest, following(promise, begun))
     found = [when for when in between if when not in came]
@@ -108,7 +110,8 @@ def missing(opened: store.Connection, standing: Standing, now: datetime, after: 
         due = promise.due(when)
         if due is None or due + after > now or count >= WINDOW:
             break
-        found.append(when)
+        if when not in came:
+            found.append(when)
     return found
 
 

@@ -54,6 +54,40 @@ def of_run(opened: store.Connection, run: dict[str, Any], contracts: Contracts, 
     return told
 
 
+def unreadable(run: dict[str, Any], rules: Rules) -> list[Finding]:
+    """What is told of a run whose story makes no sense: that it failed, if it did.
+
+    Args:
+        run: a row of `questions.NEW_RUNS`.
+    """
+    if run["state"] not in ("failed", "conflicted") or run["error"] in _ON_PURPOSE:
+        return []
+    return [
+        Finding(
+            rule, occurrence(rule, run["kind"], run["logical_date"] or run["run_id"]), None, run["run_id"], run["logical_date"],
+            f"a {run['kind']} run{_for(run)} failed, and its story could not be looked at; main is unchanged",
+            f"medallion show {run['run_id']}",
+            {"error": masked(run["error"] or "its process ended", ()), "kind": run["kind"]},
+        )
+        for rule in rules.of(RunFailed, None)
+    ]  # fmt: skip
+
+
+def strange_to(opened: store.Connection, run: dict[str, Any], contracts: Contracts) -> bool:
+    """Whether a run has to do with datasets that these contracts do not have: another process may know more of it.
+
+    Args:
+        run: a row of `questions.NEW_RUNS`.
+    """
+    if run["state"] in ("unchanged", "reverted"):
+        return False
+    steps = store.rows(opened, questions.BROKEN_STEPS, (run["run_id"],))
+    names = {name for text in (run["error"] or "", *(row["name"] for row in steps)) for name in _NAMED.findall(text)}
+    names = {name for name in names if not name.endswith(".odcs")}  # a contract's file
+    names |= {row["dataset"] for row in store.rows(opened, questions.NAMED, (run["run_id"],))}
+    return not names <= contracts.keys()
+
+
 def level(opened: store.Connection, rule: QualityDrop, dataset: str, before: date) -> float | None:
     """The median score of a dataset's last dates on main before one; None where there are too few."""
     asked = {"dataset": dataset, "before": before.isoformat(), "limit": rule.writes}

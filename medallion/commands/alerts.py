@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import re
 import time
 from datetime import timedelta
@@ -18,6 +19,7 @@ from medallion.terminal import reporter, reporter_beside_json, show_json, show_t
 if TYPE_CHECKING:
     from medallion.alerts.evaluate import Look
 
+log = logging.getLogger(__name__)
 app = typer.Typer(name="alerts", no_args_is_help=True, help="What somebody must know of: look, take note, silence.")
 watching = typer.Typer()
 Who = Annotated[str | None, typer.Option("--who", help="Who does it; else the user of this machine.")]
@@ -35,17 +37,17 @@ def watch(
 
     settings = load()
     report = reporter_beside_json() if as_json else reporter()
-    contracts = domain.load(settings).contracts
     looks = 0
     try:
         while True:
             looks += 1
             try:
-                look = evaluate(settings, contracts)
-            except MedallionError as failed:
+                look = evaluate(settings, domain.load(settings).contracts)
+            except Exception as failed:
                 if every is None or looks == 1:
                     raise
-                report(f"{failed.message}; the next look catches up")
+                log.exception("a look failed")
+                report(f"{_told(failed)}; the next look catches up")
             else:
                 if as_json:
                     show_json(_as_json(look))
@@ -186,6 +188,12 @@ def test(channel: Annotated[str, typer.Argument(help="A name under the setting a
             f"the channel '{channel}' did not take the message", hint="is the service up, and its URL in the settings right?"
         )
     print(f"the channel '{channel}' took it")
+
+
+def _told(failed: Exception) -> str:
+    if isinstance(failed, MedallionError):
+        return failed.message
+    return f"{type(failed).__name__}: {(str(failed).strip().splitlines() or [''])[0][:300]}"
 
 
 def _duration(text: str) -> timedelta:

@@ -22,7 +22,7 @@ from medallion.alerts.evaluate import evaluate, tell
 from medallion.errors import SettingsError, UsageError
 from medallion.lakehouse import steps
 from medallion.settings import ROOT, Settings
-from tests.alert_place import BRONZE, SILVER, AlertPlace, day, verdict, write
+from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, verdict, write
 from tests.webhook import Webhook
 
 LATER = timedelta(hours=2)
@@ -143,6 +143,57 @@ def test_no_channel_at_all_and_one_that_is_gone(place: AlertPlace, hook: Webhook
     place.look()
     place.settings = AlertPlace.with_urls(place.settings)
     assert place.look().problems == ("1 messages wait for the channel 'team': it is no longer in the settings",)
+
+
+def test_what_was_opened_and_resolved_without_a_channel_is_sent_by_who_has_one(place: AlertPlace, hook: Webhook) -> None:
+    with_channel, without = place.settings, AlertPlace.with_urls(place.settings)
+    place.settings = without
+    failing(place)
+    assert (len(place.look().opened), place.look().sent) == (1, 0)
+    place.settings = with_channel
+    assert (place.look().sent, place.look().sent) == (1, 0)
+    place.settings = without
+    place.merged(day(0), {SILVER: 90.0})
+    assert (len(place.look().resolved), len(hook.received)) == (1, 1)
+    place.settings = with_channel
+    assert (place.look().sent, place.look().sent) == (1, 0)
+    place.settings = without
+    failing(place, 1)
+    place.look()
+    place.merged(day(1), {SILVER: 90.0})
+    place.look()
+    place.settings = with_channel
+    assert place.look().sent == 0, "it came and went untold"
+    assert [title.partition(":")[0] for title in hook.titles] == ["[medallion] CRITICAL", "[medallion] RESOLVED"]
+
+
+def test_who_knows_less_takes_no_alert_from_who_knows_more(
+    place: AlertPlace, hook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = place.contracts
+    failing(place)
+    for number in range(4):
+        place.merged(day(number + 1), {SILVER: 100.0 if number < 3 else 50.0})
+    place.contracts = {BRONZE.dataset: BRONZE}
+    assert place.look().opened == ()
+    place.contracts = known
+    assert {alert["kind"] for alert in place.look().opened} == {"run_failed", "quality_drop"}
+    (tmp_path / "alerts.toml").write_text('[rules.another]\nkind = "gap"\n')
+    monkeypatch.setenv("MEDALLION_CONF", str(tmp_path))
+    assert place.look().resolved == (), "another file of rules resolves nothing that is not over"
+    place.merged(day(0), {SILVER: 100.0})
+    place.merged(day(4), {SILVER: 99.0})
+    assert len(place.look().resolved) == 2
+
+
+def test_a_run_of_which_not_all_is_known_is_told_once(place: AlertPlace, hook: Webhook) -> None:
+    place.failed(day(0), "ValueError: no", at=SILVER, reads=[GOLD])
+    del place.contracts[GOLD.dataset]
+    assert len(place.look().opened) == 1
+    place.merged(day(0), {SILVER: 90.0})
+    assert len(place.look().resolved) == 1
+    look = place.look()
+    assert (look.opened, look.resolved, len(hook.received)) == ((), (), 2)
 
 
 @pytest.mark.parametrize(

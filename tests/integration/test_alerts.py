@@ -143,6 +143,25 @@ def test_a_run_that_failed_nobody_knows_where_is_told_if_it_was_to_make_somethin
     assert over(place.look()) == [("run_failed", None, day(0))]
 
 
+@pytest.mark.parametrize(
+    ("options", "good"),
+    [
+        ({"layers": ["gold"], "domain": None, "dataset": None}, False),
+        ({"layers": ["silver", "gold"], "domain": "shop", "dataset": GOLD.dataset}, False),
+        ({"layers": ["silver"], "domain": "market", "dataset": None}, False),
+        ({"layers": ["silver"], "domain": "shop", "dataset": None}, True),
+        ({"layers": ["silver"], "domain": None, "dataset": SILVER.dataset}, True),
+    ],
+)
+def test_a_failure_is_over_by_a_run_that_was_asked_for_it_not_by_one_that_read_it(
+    place: AlertPlace, options: dict[str, Any], good: bool
+) -> None:
+    place.failed(day(0), "ValueError: no", at=SILVER)
+    place.look()
+    place.unchanged(day(0), SILVER, GOLD, options=options)
+    assert over(place.look()) == ([("run_failed", SILVER.dataset, day(0))] if good else [])
+
+
 # ── schema_violation ──────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("kind", ["SchemaViolation", "BreakingSchema", "InputError"])
 def test_a_broken_header_or_a_breaking_change(place: AlertPlace, kind: str) -> None:
@@ -249,6 +268,19 @@ def test_a_day_on_which_a_source_was_asked_and_had_nothing_is_no_gap(place: Aler
     assert gaps(place.look()) == [("gap", BRONZE.dataset, day(3))]
 
 
+def test_runs_of_other_datasets_hide_no_day_on_which_a_source_was_asked(place: AlertPlace) -> None:
+    increments = dataclasses.replace(BRONZE, delivery=dataclasses.replace(BRONZE.delivery, expected="increments"))  # type: ignore[type-var]
+    place.contracts |= promised(increments, by=timedelta(days=1, hours=6))
+    place.merged(day(0), {increments: 100.0})
+    place.unchanged(day(1), increments)
+    for _ in range(51):
+        place.unchanged(day(1), GOLD)
+    for _ in range(2):
+        look = place.look(at(day(3), 5))
+        assert (gaps(look), over(look)) == ([], [])
+    assert gaps(place.look(at(day(4), 7))) == [("gap", BRONZE.dataset, day(2))]
+
+
 def test_an_hour_in_which_nothing_came(place: AlertPlace) -> None:
     place.contracts |= promised(BRONZE, hours=2)
     place.merged(day(0), {BRONZE: 100.0})
@@ -257,6 +289,8 @@ def test_an_hour_in_which_nothing_came(place: AlertPlace) -> None:
     assert gaps(place.look(now + timedelta(minutes=125))) == [("gap", BRONZE.dataset, None)]
     assert gaps(place.look(now + timedelta(minutes=250))) == []
     place.unchanged(day(0), BRONZE)
+    for _ in range(51):
+        place.unchanged(day(0), GOLD)
     assert over(place.look(now + timedelta(minutes=60))) == [("gap", BRONZE.dataset, None)]
 
 
@@ -294,9 +328,29 @@ def test_a_story_that_makes_no_sense_hides_no_other(place: AlertPlace) -> None:
     strange = place.failed(day(0), "ValueError: x", writes=[write(SILVER, day(0), 9.0, {"rule": "no verdict"})])
     place.failed(day(1), "ValueError: x", at=SILVER)
     look = place.look()
-    assert told(look) == [("run_failed", SILVER.dataset, day(1))]
+    assert told(look) == [("run_failed", None, day(0)), ("run_failed", SILVER.dataset, day(1))]
+    assert look.opened[0]["run_id"] == strange
+    assert look.opened[0]["summary"].endswith("failed, and its story could not be looked at; main is unchanged")
     assert look.problems == (f"run {strange} could not be looked at: KeyError",)
     assert place.look().problems == ()
+
+
+@pytest.mark.parametrize("story", ['{"writes": 1}', '{"writes": ["x"]}', '{"reads": 1, "writes": [[]]}', "[]"])
+def test_a_failed_run_whose_story_has_another_form_is_told(place: AlertPlace, story: str) -> None:
+    run = place.failed(day(0), "ValueError: 'ann'", at=SILVER)
+    place.rows(f"UPDATE ops.runs SET story = '{story}' WHERE run_id = '{run}' RETURNING run_id")
+    (alert,) = place.look().opened
+    assert (alert["run_id"], alert["kind"], alert["detail"]["error"]) == (run, "run_failed", "ValueError: '…'")
+    assert told(place.look()) == []
+
+
+def test_an_old_run_without_an_end_stops_no_look(place: AlertPlace) -> None:
+    """Journals may be older than the column."""
+    place.contracts |= promised(BRONZE, hours=2) | promised(SILVER, by=timedelta(days=1))
+    place.merged(day(0), {BRONZE: 100.0, SILVER: 100.0})
+    place.rows("UPDATE ops.runs SET ended_at = NULL RETURNING run_id")
+    look = place.look(datetime.now(UTC) + timedelta(hours=3))
+    assert {one[1] for one in told(look, "gap")} == {BRONZE.dataset, SILVER.dataset}
 
 
 def test_freshness_knows_every_dataset_and_forgets_those_that_are_gone(place: AlertPlace) -> None:
