@@ -26,6 +26,8 @@ CREATE INDEX IF NOT EXISTS audit_contracts ON ops.audit (object, sequence) WHERE
 CREATE INDEX IF NOT EXISTS audit_at ON ops.audit (at);
 CREATE INDEX IF NOT EXISTS audit_of_run ON ops.audit (run_id) WHERE run_id IS NOT NULL;
 """
+LONGEST_WAIT_S = 30
+"""So long a statement waits for a lock that another transaction holds."""
 GENESIS = "0" * 64
 """What the first record of all has as the hash of the one before."""
 CHAIN = f"""

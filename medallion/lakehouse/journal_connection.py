@@ -20,7 +20,7 @@ class JournalConnection:
     """One connection, every statement durable at once."""
 
     def __init__(self, settings: settings_module.Postgres) -> None:
-        """Connect, and create the tables if they are missing. Raises: ServiceUnavailable."""
+        """Connect, and make tables, functions and triggers where they are missing or of another version. Raises: ServiceUnavailable."""
         self.settings = settings
         try:
             self._connection = psycopg.connect(
@@ -35,9 +35,8 @@ class JournalConnection:
                 row_factory=dict_row,
             )
             by = json.dumps(actor.as_json())
-            if not self._all(journal_sql.IS_THERE, (by,)):
+            if not self._all(journal_sql.BEGIN, (by,))[0]["is_there"]:
                 self._connection.execute(journal_sql.TABLES)
-                self._all(journal_sql.IS_THERE, (by,))
         except psycopg.Error as error:
             raise self._down(error) from error
 
