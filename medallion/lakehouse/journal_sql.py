@@ -68,18 +68,19 @@ VERSION = f"medallion {hashlib.sha256(_MADE.encode()).hexdigest()[:16]}"
 what is in the tables."""
 TABLES = f"""
 BEGIN;
-SET LOCAL lock_timeout = '{audit_sql.LONGEST_WAIT_S}s';
 SELECT pg_advisory_xact_lock(hashtext('medallion.journal.schema'));
 {_MADE}
 COMMENT ON SCHEMA ops IS '{VERSION}';
 COMMIT;
 """
 BEGIN = f"""
-SELECT set_config('medallion.actor', %s, false), obj_description(to_regnamespace('ops')::oid, 'pg_namespace') = '{VERSION}'
+SELECT set_config('medallion.actor', %s, false), set_config('lock_timeout', %s, false),
+  obj_description(to_regnamespace('ops')::oid, 'pg_namespace') = '{VERSION}'
   AND to_regclass('ops.runs') IS NOT NULL AND to_regclass('ops.steps') IS NOT NULL AND to_regclass('ops.writes') IS NOT NULL
-  AND to_regclass('ops.audit') IS NOT NULL AS is_there
+  AND to_regclass('ops.audit') IS NOT NULL AND to_regclass('ops.contracts_seen') IS NOT NULL AS is_there
 """
-"""For each connection: says who acts; returns whether everything is there, and as this version of medallion makes it."""
+"""For each connection: says who acts, and how long to wait for locks; returns whether everything is
+there, and as this version of medallion makes it."""
 MERGED_METRICS = """
 WITH newest AS (
   SELECT DISTINCT ON (w.logical_date) w.logical_date, w.run_id, w.n
