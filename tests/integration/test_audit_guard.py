@@ -119,7 +119,9 @@ def test_a_server_that_is_read_only_refuses_and_what_starts_it_goes_on(audited: 
         assert (out, "nothing was done, for it cannot be recorded" in err, "refuses to write" in err) == ("", True, True)
         assert "not in the audit log (demo.played, refused)" in medallion("demo", "--domain", "nosuch", code=2)[1]
     finally:
-        audited.ask("SET default_transaction_read_only = off; ALTER DATABASE medallion RESET default_transaction_read_only")
+        with postgres.connect(audited.settings.postgres) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER DATABASE medallion RESET default_transaction_read_only")
 
 
 def test_how_it_ended_is_told_where_the_log_refuses_the_record(audited: Audited, capsys: pytest.CaptureFixture[str]) -> None:
