@@ -14,7 +14,7 @@ from typing import Literal
 
 from medallion.lakehouse.audit_sql import GENESIS
 
-Kind = Literal["changed", "removed", "inserted", "reordered", "cut off", "rewritten", "unguarded"]
+Kind = Literal["changed", "removed", "inserted", "reordered", "cut off", "rewritten", "unguarded", "unrecorded"]
 EXPORTED, PRUNED, RESTORED = "audit.exported", "audit.pruned", "stack.restored"
 """Actions that say something of the chain itself."""
 _NEAR = 1000

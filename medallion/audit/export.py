@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from medallion.audit.chain import EXPORTED, NAMES, Anchor, Problem, Record, Walk, digest
 from medallion.audit.log import Verified, readable, reading, records
@@ -47,7 +48,7 @@ def export(settings: Settings, path: Path, since: datetime | None, until: dateti
     span = _span(settings, since, until)
     done = Exported(str(path), **span)
     told = span | {"since": since, "until": until}
-    new = path.with_name(f".{path.name}.new")
+    new = path.with_name(f".{uuid4().hex}.new")
     with recorded(settings.postgres, EXPORTED, str(path), told) as own, reading(settings) as connection:
         wanted = ("sequence BETWEEN %s AND %s OR sequence = %s", (done.first, done.last, own["begun"]))
         try:
@@ -56,7 +57,9 @@ def export(settings: Settings, path: Path, since: datetime | None, until: dateti
                     file.write(f"{json.dumps(asdict(record), ensure_ascii=False)}\n")
                 file.flush()
                 os.fsync(file.fileno())
-            new.rename(path)
+            os.link(new, path)  # unlike a rename, it never replaces what somebody else put there meanwhile
+        except FileExistsError as error:
+            raise UsageError(f"{path} exists already", hint="name a new file in a folder that exists") from error
         finally:
             new.unlink(missing_ok=True)
     return done

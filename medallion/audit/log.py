@@ -13,9 +13,10 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from medallion.audit import guard
 from medallion.audit.chain import NAMES, PRUNED, RESTORED, Anchor, Kind, Problem, Record, Walk, compare, stamp
 from medallion.errors import UsageError
-from medallion.lakehouse.audit_sql import GENESIS, TRIGGERS
+from medallion.lakehouse.audit_sql import GENESIS
 from medallion.lakehouse.journal import Journal
 from medallion.lakehouse.merge import AUDIT_HASH, AUDIT_SEQUENCE
 from medallion.lakehouse.nessie import MAIN, Nessie
@@ -51,22 +52,32 @@ def verify(settings: Settings, others: Sequence[Anchor] = ()) -> Verified:
     """
     with closing(Nessie(settings.nessie)) as nessie:  # first: records come before the commits that name them
         log = [commit for commit in nessie.log(nessie.reference(MAIN)) if AUDIT_HASH in commit.properties]
-    anchors = [
-        Anchor(f"main's commit {c.hash[:12]}", c.time, int(c.properties[AUDIT_SEQUENCE]), c.properties[AUDIT_HASH]) for c in log
-    ]
+    anchors, unread = list[Anchor](), list[Problem]()
+    for commit in log:
+        source, number = f"main's commit {commit.hash[:12]}", commit.properties.get(AUDIT_SEQUENCE, "")
+        if number.isascii() and number.isdecimal():
+            anchors.append(Anchor(source, commit.time, int(number), commit.properties[AUDIT_HASH]))
+        else:
+            what = f"{source} names a record's hash, and as its number '{number}' ({AUDIT_SEQUENCE})"
+            unread.append(Problem(0, "changed", what))
     pruned: list[dict[str, Any]] = []
     restored: list[tuple[int, datetime]] = []
+    problems: list[Problem] = []
     with reading(settings) as connection:
         walk = Walk((one.sequence for one in (*anchors, *others)), lambda hash_: _is_there(connection, hash_))
         for record in walk.over(records(connection)):
             if record.action == PRUNED:
                 pruned.append(json.loads(record.detail))
+                if young := guard.too_young(record, pruned[-1]):
+                    problems.append(young)
             elif record.action == RESTORED:
                 restored.append((record.sequence, datetime.fromisoformat(record.at)))
-        problems = [walk.problem] if walk.problem else []
-        problems += _beginning(walk, pruned)
-        unguarded = _unguarded(connection)
-    more, excused = compare(walk, (*anchors, *others), restored)
+        problems = [*([walk.problem] if walk.problem else []), *_beginning(walk, pruned), *problems]
+        more, excused = compare(walk, (*anchors, *others), restored)
+        problems += [*more, *unread]
+        if not problems:  # else it is told already
+            problems += guard.unrecorded(connection, walk, restored)
+        problems += guard.unguarded(connection)
     first = walk.first.sequence if walk.first else None
     return Verified(
         records=walk.records,
@@ -77,7 +88,7 @@ def verify(settings: Settings, others: Sequence[Anchor] = ()) -> Verified:
         pruned=first - 1 if first else 0,
         restores=tuple(sequence for sequence, _ in restored),
         excused=len(excused),
-        problems=(*problems, *more, *unguarded),
+        problems=tuple(problems),
     )
 
 
@@ -93,14 +104,6 @@ def _beginning(walk: Walk, pruned: list[dict[str, Any]]) -> list[Problem]:
     return [Problem(1, kind, what if before else "record 1 does not say that it is the first")]
 
 
-def _unguarded(connection: psycopg.Connection[Any]) -> list[Problem]:
-    asked = "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')"
-    there = set(connection.execute(asked).fetchall())
-    gone = [f"{table}.{name}" for table, names in TRIGGERS.items() for name in names if (table, name) not in there]
-    what = f"triggers that keep the log are missing or off: {', '.join(gone)}"
-    return [Problem(0, "unguarded", what)] if gone else []
-
-
 def _is_there(connection: psycopg.Connection[Any], hash_: str) -> bool:
     return connection.execute("SELECT 1 FROM ops.audit WHERE hash = %s", (hash_,)).fetchone() is not None
 
@@ -110,6 +113,7 @@ def reading(settings: Settings) -> Iterator[psycopg.Connection[Any]]:
     """One state of the log to read, and nothing to write. Raises: ServiceUnavailable."""
     with Journal(settings.postgres) as journal, journal.reading() as connection:
         connection.row_factory = tuple_row
+        connection.execute("SET LOCAL search_path = pg_catalog")  # names are told in full, whatever the user's path
         yield connection
 
 

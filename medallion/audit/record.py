@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST = 4000
 """So many characters are kept of one argument of a command."""
+_SHORT_WAIT_S = 5
+"""So long a command that starts or stops PostgreSQL waits for a record."""
 
 
 def record(
@@ -81,13 +83,15 @@ def recorded(postgres: Postgres, action: str, on: str, detail: dict[str, Any] | 
 
 def _end(postgres: Postgres, action: str, on: str, outcome: str, detail: dict[str, Any]) -> None:
     """Record how something ended. If that cannot be told, its `begun` stands alone, and the person hears of it."""
+    import psycopg
+
     from medallion.lakehouse.journal import Journal
 
     try:
         with Journal(postgres) as journal:
             journal.record(action, on, outcome, detail=detail)
-    except ServiceUnavailable as error:
-        print(f"the audit log could not be told how this ended ({outcome}): {error.message}", file=sys.stderr)
+    except (ServiceUnavailable, psycopg.Error) as error:
+        print(f"the audit log could not be told how this ended ({outcome}): {_said(error)}", file=sys.stderr)
 
 
 def outcome_of(error: BaseException) -> str:
@@ -147,6 +151,7 @@ def _recording(name: str, callback: Callable[..., Any]) -> Callable[..., Any]:
         on = what.about(arguments.arguments)
         if on is None:
             return callback(*args, **given)
+        on = short(on)
         detail = {key: short(arguments.arguments[key]) for key in what.keep if arguments.arguments[key]}
         return _do(what, on, detail, lambda: callback(*args, **given))
 
@@ -173,21 +178,28 @@ def _do(what: Recorded, on: str, detail: dict[str, Any], work: Callable[[], Any]
 
 def _tell(action: str, on: str, outcome: str, detail: dict[str, Any]) -> None:
     """Record what starts or stops the very server that records are in; without it, say so and go on."""
+    import psycopg
+
     from medallion.lakehouse.journal import Journal
     from medallion.settings import load
 
     try:
-        with Journal(load().postgres) as journal:
+        with Journal(load().postgres, _SHORT_WAIT_S) as journal:
             journal.record(action, on, outcome, detail=detail)
-    except ServiceUnavailable as error:
-        print(f"not in the audit log ({action}, {outcome}): {error.message}", file=sys.stderr)
+    except (ServiceUnavailable, psycopg.Error) as error:
+        print(f"not in the audit log ({action}, {outcome}): {_said(error)}", file=sys.stderr)
+
+
+def _said(error: Exception) -> str:
+    """An error in one line."""
+    return error.message if isinstance(error, MedallionError) else str(error).strip().partition("\n")[0]
 
 
 def short(value: Any) -> Any:
-    """An argument as it is kept: as JSON, cut if it is longer than LONGEST."""
+    """An argument as it is kept: as JSON, cut if it is longer than LONGEST; what PostgreSQL cannot keep is written as `\\x00`."""
     if isinstance(value, bool | int):
         return value
     if isinstance(value, list | tuple):
         return [short(each) for each in value]
-    text = str(value)
+    text = str(value).encode(errors="backslashreplace").decode().replace("\0", "\\x00")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"

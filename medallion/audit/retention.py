@@ -31,7 +31,8 @@ def old(settings: Settings) -> Old:
         # by sequence: whose clock went back is not older than those before it
         count, through, at = connection.execute(
             "SELECT count(*), max(sequence), max(at) FROM ops.audit WHERE sequence < coalesce((SELECT min(sequence) "
-            "FROM ops.audit WHERE at >= clock_timestamp() - make_interval(days => %s)), (SELECT max(sequence) FROM ops.audit))",
+            "FROM ops.audit WHERE at >= clock_timestamp() - make_interval(hours => 24 * %s)), "
+            "(SELECT max(sequence) FROM ops.audit))",
             (days,),
         ).fetchall()[0]
     return Old(count, through, at, exported_through(settings), days)
@@ -54,5 +55,6 @@ def prune(settings: Settings, *, not_exported: bool = False) -> Old:
             hint="`medallion audit export FILE` first, or --not-exported",
         )
     with Journal(settings.postgres) as journal:
-        journal.prune_audit(found.through, {"keep_days": found.keep_days, "exported_through": found.exported_through})
+        told = {"keep_days": found.keep_days, "exported_through": found.exported_through, "not_exported": not_exported}
+        journal.prune_audit(found.through, told)
     return Old(found.records, found.through, found.at, found.exported_through, found.keep_days, removed=True)

@@ -22,12 +22,39 @@ CREATE TABLE IF NOT EXISTS ops.audit (
 );
 COMMENT ON TABLE ops.audit IS
   'append-only; sequence has no gaps; hash is the SHA-256 of the record with the hash of the one before; place: host and process';
-CREATE INDEX IF NOT EXISTS audit_contracts ON ops.audit (object, sequence) WHERE action = 'contract.changed';
+CREATE TABLE IF NOT EXISTS ops.contracts_seen (
+  dataset text PRIMARY KEY,
+  version text NOT NULL,
+  fingerprint text NOT NULL,
+  before text
+);
+COMMENT ON TABLE ops.contracts_seen IS
+  'each contract as the newest run saw it, and the version before: records of the audit log that say so are removed some day';
+INSERT INTO ops.contracts_seen (dataset, version, fingerprint)
+  SELECT DISTINCT ON (object) object, detail->>'version', detail->>'fingerprint' FROM ops.audit
+  WHERE action = 'contract.changed' AND detail ?& ARRAY['version', 'fingerprint'] ORDER BY object, sequence DESC
+  ON CONFLICT DO NOTHING;
+DROP INDEX IF EXISTS ops.audit_contracts;
 CREATE INDEX IF NOT EXISTS audit_at ON ops.audit (at);
 CREATE INDEX IF NOT EXISTS audit_of_run ON ops.audit (run_id) WHERE run_id IS NOT NULL;
 """
+LONGEST_WAIT_S = 30
+"""So long a statement waits for a lock that another transaction holds."""
 GENESIS = "0" * 64
 """What the first record of all has as the hash of the one before."""
+EXPORTED_THROUGH = """
+WITH RECURSIVE spans AS (
+  SELECT (b.detail->>'first')::bigint AS first, (b.detail->>'last')::bigint AS last
+  FROM ops.audit b JOIN ops.audit e ON (e.detail->>'begun')::bigint = b.sequence AND e.outcome = 'done'
+  WHERE b.action = 'audit.exported' AND e.action = 'audit.exported' AND b.detail->>'last' IS NOT NULL
+), reached(through) AS (
+  SELECT coalesce(min(sequence), 1) - 1 FROM ops.audit
+  UNION
+  SELECT (SELECT max(last) FROM spans WHERE first <= reached.through + 1 AND last > reached.through) FROM reached
+  WHERE reached.through IS NOT NULL
+)
+SELECT max(through) AS through FROM reached
+"""
 CHAIN = f"""
 CREATE OR REPLACE FUNCTION ops.audit_text(ops.audit) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
   SELECT string_agg(CASE WHEN one IS NULL THEN '-,' ELSE octet_length(convert_to(one, 'UTF8')) || ':' || one || ',' END, ''
@@ -36,6 +63,16 @@ CREATE OR REPLACE FUNCTION ops.audit_text(ops.audit) RETURNS text LANGUAGE sql I
     to_char(($1).at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), ($1).who, ($1).place, ($1).action, ($1).object,
     ($1).outcome, ($1).run_id, ($1).detail::text]) WITH ORDINALITY AS each(one, n)
 $$;
+CREATE OR REPLACE FUNCTION ops.audit_turn() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE
+  given text := current_setting('lock_timeout');
+BEGIN
+  IF given = '0' THEN
+    PERFORM set_config('lock_timeout', '{LONGEST_WAIT_S}s', true);
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtext('medallion.audit'));
+  PERFORM set_config('lock_timeout', given, true);
+END $$;
 CREATE OR REPLACE FUNCTION ops.audit_chain() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
   actor jsonb := coalesce(nullif(current_setting('medallion.actor', true), ''), '{{}}');
@@ -44,7 +81,7 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'the audit log is appended to at READ COMMITTED alone: else the newest record would not be seen';
   END IF;
-  PERFORM pg_advisory_xact_lock(hashtext('medallion.audit'));
+  PERFORM ops.audit_turn();
   SELECT sequence, hash INTO head FROM ops.audit ORDER BY sequence DESC LIMIT 1;
   NEW.sequence := coalesce(head.sequence, 0) + 1;
   NEW.previous := coalesce(head.hash, '{GENESIS}');
@@ -62,23 +99,34 @@ DECLARE
   callers text;
 BEGIN
   GET DIAGNOSTICS callers = PG_CONTEXT;
-  IF TG_OP = 'DELETE' AND callers LIKE '%function ops.audit_prune(bigint,jsonb)%' THEN
+  IF TG_OP = 'DELETE' AND callers ~ ('^PL/pgSQL function ops\\.audit_stays\\(\\) line \\d+ at GET DIAGNOSTICS\\n'
+    'SQL statement "DELETE FROM ops\\.audit WHERE sequence <= through"\\n'
+    'PL/pgSQL function ops\\.audit_prune\\(bigint,jsonb\\) line \\d+ at SQL statement(\\n|$)') THEN
     RETURN NULL;
   END IF;
   RAISE EXCEPTION 'ops.audit is append-only: % is refused', TG_OP
     USING HINT = 'records older than audit.keep_days are removed by `medallion audit prune`';
 END $$;
+CREATE OR REPLACE FUNCTION ops.audit_exported() RETURNS bigint LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+{EXPORTED_THROUGH}$$;
 CREATE OR REPLACE FUNCTION ops.audit_prune(through bigint, told jsonb) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
   last record;
   removed bigint;
+  newest timestamptz;
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtext('medallion.audit'));
-  SELECT sequence, hash, at INTO STRICT last FROM ops.audit WHERE sequence = through;
-  SELECT count(*) INTO removed FROM ops.audit WHERE sequence <= through;
+  PERFORM ops.audit_turn();
+  SELECT sequence, hash INTO STRICT last FROM ops.audit WHERE sequence = through;
+  SELECT count(*), max(at) INTO removed, newest FROM ops.audit WHERE sequence <= through;
+  IF (newest < clock_timestamp() - make_interval(hours => 24 * (told->>'keep_days')::int)) IS NOT TRUE THEN
+    RAISE EXCEPTION 'records up to % are not older than keep_days (%)', through, coalesce(told->>'keep_days', 'not given');
+  END IF;
+  IF NOT coalesce((told->>'not_exported')::boolean, false) AND coalesce(ops.audit_exported(), 0) < through THEN
+    RAISE EXCEPTION 'records up to % were not all exported', through;
+  END IF;
   INSERT INTO ops.audit (action, object, outcome, detail) VALUES ('audit.pruned', 'records up to ' || through, 'done',
-    told || jsonb_build_object('through', last.sequence, 'hash', last.hash, 'at', last.at, 'records', removed));
+    told || jsonb_build_object('through', last.sequence, 'hash', last.hash, 'at', newest, 'records', removed));
   DELETE FROM ops.audit WHERE sequence <= through;
   RETURN removed;
 END $$;
@@ -141,38 +189,44 @@ CREATE OR REPLACE TRIGGER audit_ended AFTER UPDATE OF outcome ON ops.steps FOR E
   EXECUTE FUNCTION ops.audit_step();
 """
 """Of an error only its kind is recorded: what it says can quote rows, and stands in the journal."""
+_CHANGED = "((new.state <> old.state) AND (new.state <> ALL (ARRAY['written'::text, 'validated'::text])))"
+_NAMED = (
+    "(new.name = ANY (ARRAY['gate'::text, 'run.branch'::text, 'run.branch.remove'::text, 'run.branch.expire'::text, "
+    "'publish.commit'::text]))"
+)
+_RUN = "FOR EACH ROW EXECUTE FUNCTION ops.audit_run()"
 TRIGGERS = {
-    "ops.audit": ("audit_chain", "audit_stays"),
-    "ops.runs": ("audit_opened", "audit_changed", "audit_deleted"),
-    "ops.steps": ("audit_ended",),
+    "ops.audit": {
+        "audit_chain": "BEFORE INSERT ON ops.audit FOR EACH ROW EXECUTE FUNCTION ops.audit_chain()",
+        "audit_stays": "BEFORE DELETE OR UPDATE OR TRUNCATE ON ops.audit FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_stays()",
+    },
+    "ops.runs": {
+        "audit_opened": f"AFTER INSERT ON ops.runs {_RUN}",
+        "audit_changed": f"AFTER UPDATE OF state ON ops.runs FOR EACH ROW WHEN ({_CHANGED}) EXECUTE FUNCTION ops.audit_run()",
+        "audit_deleted": f"AFTER DELETE ON ops.runs {_RUN}",
+    },
+    "ops.steps": {
+        "audit_ended": f"AFTER UPDATE OF outcome ON ops.steps FOR EACH ROW WHEN ({_NAMED}) EXECUTE FUNCTION ops.audit_step()",
+    },
 }
-"""What has to be there, and on, for the log to be whole."""
+"""What has to be there, and on, for the log to be whole: as `pg_get_triggerdef` says it after the trigger's name."""
 APPEND = """
 INSERT INTO ops.audit (who, place, action, object, outcome, run_id, detail)
 VALUES (%(who)s, %(place)s, %(action)s, %(object)s, %(outcome)s, %(run_id)s, %(detail)s) RETURNING sequence
 """
 CONTRACTS = """
-INSERT INTO ops.audit (action, object, outcome, run_id, detail)
-SELECT 'contract.changed', c.dataset, 'done', %(run_id)s, jsonb_strip_nulls(jsonb_build_object(
-  'version', c.version, 'fingerprint', c.fingerprint, 'before', last.detail->>'version'))
-FROM jsonb_to_recordset(%(contracts)s) AS c(dataset text, version text, fingerprint text)
-LEFT JOIN LATERAL (
-  SELECT detail FROM ops.audit WHERE action = 'contract.changed' AND object = c.dataset ORDER BY sequence DESC LIMIT 1
-) last ON true
-WHERE last.detail->>'fingerprint' IS DISTINCT FROM c.fingerprint
-ORDER BY c.dataset
-"""
-HEAD = "SELECT sequence, hash FROM ops.audit ORDER BY sequence DESC LIMIT 1"
-EXPORTED_THROUGH = """
-WITH RECURSIVE spans AS (
-  SELECT (b.detail->>'first')::bigint AS first, (b.detail->>'last')::bigint AS last
-  FROM ops.audit b JOIN ops.audit e ON (e.detail->>'begun')::bigint = b.sequence AND e.outcome = 'done'
-  WHERE b.action = 'audit.exported' AND e.action = 'audit.exported' AND b.detail->>'last' IS NOT NULL
-), reached(through) AS (
-  SELECT coalesce(min(sequence), 1) - 1 FROM ops.audit
-  UNION
-  SELECT (SELECT max(last) FROM spans WHERE first <= reached.through + 1 AND last > reached.through) FROM reached
-  WHERE reached.through IS NOT NULL
+WITH changed AS (
+  INSERT INTO ops.contracts_seen AS seen (dataset, version, fingerprint)
+  SELECT dataset, version, fingerprint FROM jsonb_to_recordset(%(contracts)s) AS c(dataset text, version text, fingerprint text)
+  ORDER BY dataset
+  ON CONFLICT (dataset) DO UPDATE SET version = excluded.version, fingerprint = excluded.fingerprint, before = seen.version
+  WHERE seen.fingerprint <> excluded.fingerprint
+  RETURNING *
 )
-SELECT max(through) AS through FROM reached
+INSERT INTO ops.audit (action, object, outcome, run_id, detail)
+SELECT 'contract.changed', dataset, 'done', %(run_id)s, jsonb_strip_nulls(jsonb_build_object(
+  'version', version, 'fingerprint', fingerprint, 'before', before))
+FROM changed ORDER BY dataset
 """
+"""A contract that two runs see at once is recorded by one of them: its row in `contracts_seen` is locked until then."""
+HEAD = "SELECT sequence, hash FROM ops.audit ORDER BY sequence DESC LIMIT 1"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from medallion.lakehouse import audit_sql
 
-TABLES = (
+_MADE = (
     """
-BEGIN;
-SELECT pg_advisory_xact_lock(hashtext('medallion.journal.schema'));
 CREATE SCHEMA IF NOT EXISTS ops;
 CREATE TABLE IF NOT EXISTS ops.runs (
   run_id text PRIMARY KEY,
@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS ops.steps (
 CREATE INDEX IF NOT EXISTS steps_of_run ON ops.steps (run_id, step_id);
 ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS ended_at timestamptz;
 ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS reverted_by text;
+UPDATE ops.runs SET ended_at = changed_at WHERE ended_at IS NULL
+  AND state IN ('merged', 'published', 'reverted', 'unchanged', 'failed', 'conflicted');
 CREATE TABLE IF NOT EXISTS ops.writes (
   dataset text NOT NULL,
   logical_date text NOT NULL,
@@ -60,13 +62,25 @@ INSERT INTO ops.writes SELECT w.* FROM ops.runs r, ops.find_writes(r) w WHERE r.
     + audit_sql.TABLE
     + audit_sql.CHAIN
     + audit_sql.RUNS
-    + "COMMIT;"
 )
-IS_THERE = """
-SELECT 1, set_config('medallion.actor', %s, false) FROM information_schema.columns
-WHERE table_schema = 'ops' AND table_name = 'runs' AND column_name = 'reverted_by' AND to_regclass('ops.steps') IS NOT NULL
-  AND to_regclass('ops.writes') IS NOT NULL AND to_regclass('ops.audit') IS NOT NULL
+VERSION = f"medallion {hashlib.sha256(_MADE.encode()).hexdigest()[:16]}"
+"""Of the tables, functions and triggers: the comment of schema `ops`. With another one they are all made again, which keeps
+what is in the tables."""
+TABLES = f"""
+BEGIN;
+SELECT pg_advisory_xact_lock(hashtext('medallion.journal.schema'));
+{_MADE}
+COMMENT ON SCHEMA ops IS '{VERSION}';
+COMMIT;
 """
+BEGIN = f"""
+SELECT set_config('medallion.actor', %s, false), set_config('lock_timeout', %s, false),
+  obj_description(to_regnamespace('ops')::oid, 'pg_namespace') = '{VERSION}'
+  AND to_regclass('ops.runs') IS NOT NULL AND to_regclass('ops.steps') IS NOT NULL AND to_regclass('ops.writes') IS NOT NULL
+  AND to_regclass('ops.audit') IS NOT NULL AND to_regclass('ops.contracts_seen') IS NOT NULL AS is_there
+"""
+"""For each connection: says who acts, and how long to wait for locks; returns whether everything is
+there, and as this version of medallion makes it."""
 MERGED_METRICS = """
 WITH newest AS (
   SELECT DISTINCT ON (w.logical_date) w.logical_date, w.run_id, w.n

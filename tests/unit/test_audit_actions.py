@@ -81,6 +81,10 @@ def test_a_long_argument_is_cut_and_says_so() -> None:
     assert short(["a", True, 3]) == ["a", True, 3]
 
 
+def test_what_postgresql_cannot_keep_is_written_out() -> None:
+    assert short("a\0b\udcffü") == "a\\x00b\\udcffü"
+
+
 def test_secrets_are_named_and_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actor, "_told", {})
     settings = Settings(
