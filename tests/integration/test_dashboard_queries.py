@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from dashboards import actions, charts, database, lineage_queries, operations_queries, queries, run_queries
 from dashboards.lineage_queries import Node
+from dashboards.views import today
 from medallion.errors import ServiceUnavailable
 from medallion.settings import Settings
 from tests.ops_databases import fresh, seeded
@@ -76,6 +79,17 @@ def test_a_server_that_does_not_answer_is_named_with_the_way_out(of_database: An
     assert "medallion up" in str(told.value.hint)
 
 
+def test_a_question_that_takes_too_long_is_told_as_that(ops: str, of_database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_database(ops)
+    monkeypatch.setattr(database, "STATEMENT_S", 1)
+    with pytest.raises(database.TookTooLong) as told, database.connected() as connection:
+        connection.execute("SELECT pg_sleep(60)")
+    assert "took too long" in told.value.message
+    assert "statement timeout" in told.value.message
+    assert "does not answer" not in told.value.message
+    assert "shorter span" in str(told.value.hint)
+
+
 def test_the_seed_is_of_the_size_that_is_asked_for(db: psycopg.Connection[Any]) -> None:
     assert one(db, "SELECT count(*) FROM ops.runs") == 130
     assert one(db, "SELECT count(*) FROM ops.datasets") == 45
@@ -100,6 +114,23 @@ def test_a_failed_run_is_told_until_another_made_it_good(own: psycopg.Connection
     }
 
 
+def test_a_failed_run_without_a_date_is_made_good_too(own: psycopg.Connection[Any]) -> None:
+    add_run(own, "a", "failed", hours=5, kind="marts", day=None, options={})
+    add_run(own, "b", "failed", hours=5, kind="restore", day=None, options={"publish": True})
+    add_run(own, "c", "merged", hours=4, kind="marts", day=None, options={})
+    assert list(queries.ended_badly(own, 24)["run_id"]) == ["b"]
+
+
+def test_a_failed_run_is_made_good_by_one_of_the_same_request(own: psycopg.Connection[Any]) -> None:
+    asked = {"layers": ["gold"], "domain": "sales", "dataset": None}
+    add_run(own, "a", "failed", hours=5, options=asked | {"publish": True, "returns": ["x"]})
+    add_run(own, "other", "merged", hours=4, options=asked | {"layers": ["silver", "gold"]})
+    add_run(own, "back", "reverted", hours=3, options=asked, reverted_by="r")
+    assert list(queries.ended_badly(own, 24)["run_id"]) == ["a"], "none of these left on main what it was to bring"
+    add_run(own, "b", "merged", hours=2, options={"layers": ["gold"], "domain": "sales", "publish": False})
+    assert queries.ended_badly(own, 24).empty
+
+
 def test_what_is_late_is_known_by_the_clock(own: psycopg.Connection[Any]) -> None:
     for name, hours in (("late", -2), ("soon", 3), ("later", 30)):
         own.execute(
@@ -115,9 +146,34 @@ def test_what_is_late_is_known_by_the_clock(own: psycopg.Connection[Any]) -> Non
 def test_a_warehouse_is_behind_by_the_commits_that_changed_gold(own: psycopg.Connection[Any]) -> None:
     for n, dataset in enumerate(("gold.sales.a", "gold.sales.a", "silver.sales.b", "gold.sales.a"), 1):
         add_commit(own, n, {dataset: 10 * n})
-    own.execute("INSERT INTO ops.publications VALUES ('snowflake', 1, 'p', 'h1', now(), '[]', '[]', '{}', 0, 0)")
+    add_publication(own, "h1", ["gold.sales.a"])
     (found,) = queries.unpublished(own).itertuples()
     assert (found.target, found.sequence, found.behind) == ("snowflake", 1, 2)
+
+
+def test_a_warehouse_lacks_only_what_is_to_be_published(own: psycopg.Connection[Any]) -> None:
+    own.execute("INSERT INTO ops.lineage VALUES ('dataset', 'gold.sales.new', '', 'warehouse', 'gold.sales.new', '', 'copied')")
+    for n, dataset in enumerate(("gold.sales.a", "gold.sales.a__quarantine", "gold.sales.kept_back", "gold.marts.m"), 1):
+        add_commit(own, n, {dataset: 10})
+    add_publication(own, "h1", ["gold.sales.a", "gold.marts.m"])
+    assert list(queries.unpublished(own)["behind"]) == [0]
+    add_commit(own, 5, {"gold.sales.new": 10, "gold.sales.a": 11})
+    assert list(queries.unpublished(own)["behind"]) == [1]
+    add_commit(own, 6, {"gold.sales.new": 12})
+    assert list(queries.unpublished(own)["behind"]) == [2]
+
+
+def test_how_far_a_warehouse_is_behind_what_main_does_not_have_is_not_known(own: psycopg.Connection[Any]) -> None:
+    add_commit(own, 1, {"gold.sales.a": 10})
+    add_publication(own, "0123456789abcdef", ["gold.sales.a"])
+    (found,) = queries.unpublished(own).itertuples()
+    assert found.behind is pd.NA
+    assert today.how_far(found.behind) == "how far behind is not known"
+    assert today.how_far(1) == "1 commit behind"
+    ((level, _, what, _),) = matters(own)
+    assert level == "warn"
+    assert "how far snowflake is behind is not known" in what
+    assert "0123456789ab" in what
 
 
 # ── quality ───────────────────────────────────────────────────────────────────────────────────────
@@ -141,21 +197,100 @@ def test_a_dataset_is_as_its_newest_date_on_main_says(own: psycopg.Connection[An
     assert list(dates["merged"]) == [True, True, True, False]
 
 
+def test_a_run_that_was_taken_back_says_nothing_of_now(own: psycopg.Connection[Any]) -> None:
+    own.execute("INSERT INTO ops.datasets VALUES ('gold.sales.a', 'sales', 'gold', 'a', 'analytics', 'o', 'd', '1', 2)")
+    for run, hours, day, score in (
+        ("past", 50, "2026-01-01", 97),
+        ("good", 9, "2026-01-02", 99),
+        ("spoiled", 2, "2026-01-02", 20),
+    ):
+        add_run(own, run, "merged", hours=hours)
+        add_write(own, run, "gold.sales.a", day, True, score)
+        add_verdict(own, run, "gold.sales.a", day)
+        own.execute("INSERT INTO ops.deliveries VALUES (%s, 'gold.sales.a', 'd', %s, %s, 'x', 1)", (run, day, run))
+    assert [one[1] for one in matters(own)] == ["quality"]
+    assert list(queries.scores_of_layers(own, 10)["score"]) == [97, 20], "of a date the newest write"
+
+    add_run(own, "revert", "merged", hours=0, kind="revert", day=None)
+    add_write(own, "revert", "gold.sales.a", "2026-01-02", True, None, rows_in=0)
+    own.execute("UPDATE ops.runs SET state = 'reverted', reverted_by = 'revert' WHERE run_id = 'spoiled'")
+    assert matters(own) == []
+    (layer,) = queries.layers_now(own).itertuples()
+    assert (layer.score, layer.before) == (99, 97)
+    (found,) = queries.datasets_now(own).itertuples()
+    assert (found.score, found.usual, found.run_id) == (99, 97, "good")
+    assert list(queries.scores_of_layers(own, 10)["score"]) == [97, 99]
+    dates = queries.scores_of_dataset(own, "gold.sales.a", 10)
+    assert list(dates["run_id"]) == ["past", "good"]
+    assert list(dates["rows_in"]) == [10, 10]
+    assert set(queries.quarantine(own, 10)["run_id"]) == {"past", "good"}
+    assert set(queries.anomalies(own, 10)["run_id"]) == {"past", "good"}
+    assert list(queries.rules_of(own, 10)["bad"]) == [10]
+    assert list(lineage_queries.files_of(own, "gold.sales.a")["uri"]) == ["good", "past"]
+
+
+def test_a_past_that_was_taken_back_or_made_anew_is_not_the_usual(own: psycopg.Connection[Any]) -> None:
+    for run, hours, day, score in (
+        ("first", 9, "2026-01-01", 20), ("again", 8, "2026-01-01", 90), ("x", 7, "2026-01-02", 10), ("now", 6, "2026-01-03", 91),
+    ):  # fmt: skip
+        add_run(own, run, "merged", hours=hours, reverted_by="r" if run == "x" else None)
+        add_write(own, run, "gold.sales.a", day, True, score)
+    (layer,) = queries.layers_now(own).itertuples()
+    assert (layer.score, layer.before) == (91, 90)
+
+
+def test_one_wrong_date_does_not_blank_what_is_shown(own: psycopg.Connection[Any]) -> None:
+    for run, state, day, score, reverted_by in (
+        ("good", "merged", "2026-01-02", 99, None), ("typing", "failed", "2099-01-02", 50, None),
+        ("taken_back", "reverted", "2098-01-02", 50, "revert"), ("revert", "merged", "2098-01-02", None, None),
+    ):  # fmt: skip
+        add_run(own, run, state, hours=2, reverted_by=reverted_by)
+        add_write(own, run, "gold.sales.a", day, state != "failed", score, rows_in=10 if score else 0)
+        if score:
+            add_verdict(own, run, "gold.sales.a", day)
+    assert list(queries.scores_of_layers(own, 30)["score"]) == [99]
+    for question in (queries.quarantine, queries.anomalies):
+        assert set(question(own, 30)["run_id"]) == {"good", "typing"}
+    assert list(queries.rules_of(own, 30)["writes"]) == [2]
+
+
+def test_what_was_refused_is_shown_also_where_nothing_is_on_main(own: psycopg.Connection[Any]) -> None:
+    add_run(own, "bad", "failed", hours=2)
+    add_write(own, "bad", "gold.sales.a", "2026-01-02", False, 50)
+    add_verdict(own, "bad", "gold.sales.a", "2026-01-02")
+    assert [len(question(own, 30)) for question in (queries.quarantine, queries.anomalies, queries.rules_of)] == [1, 1, 1]
+
+
+def test_a_run_that_lost_a_conflict_is_not_counted_beside_the_one_in_its_place(own: psycopg.Connection[Any]) -> None:
+    for run, state in (("lost", "conflicted"), ("won", "merged")):
+        add_run(own, run, state, hours=2)
+        add_write(own, run, "gold.sales.a", "2026-01-02", state == "merged", 90)
+        add_verdict(own, run, "gold.sales.a", "2026-01-02")
+    own.execute("UPDATE ops.written SET logical_date = '2026-01-01' WHERE run_id = 'lost'")
+    for found in (
+        queries.quarantine(own, 30), queries.anomalies(own, 30), queries.scores_of_dataset(own, "gold.sales.a", 30),
+    ):  # fmt: skip
+        assert list(found["run_id"]) == ["won"]
+    assert list(queries.rules_of(own, 30)["bad"]) == [5]
+
+
 def test_scores_rules_and_quarantine_add_up(db: psycopg.Connection[Any]) -> None:
     scores = queries.scores_of_layers(db, 400)
     of_gold = "SELECT avg(score) FROM ops.written WHERE merged AND dataset LIKE 'gold.%%' AND logical_date = %s"
     expected = one(db, of_gold, scores["date"].iloc[0])
     assert scores[scores["layer"] == "gold"]["score"].iloc[0] == pytest.approx(expected)
     caught = queries.rules_of(db, 400, limit=1000)
-    assert caught["bad"].sum() == one(db, "SELECT sum(bad) FROM ops.rule_results")
-    assert caught["refused"].sum() == one(db, "SELECT count(*) FROM ops.rule_results WHERE NOT passed AND severity = 'error'")
+    told = "JOIN ops.runs USING (run_id) WHERE state <> 'conflicted'"
+    assert caught["bad"].sum() == one(db, f"SELECT sum(bad) FROM ops.rule_results {told}")
+    refused = one(db, f"SELECT count(*) FROM ops.rule_results {told} AND NOT passed AND severity = 'error'")
+    assert caught["refused"].sum() == refused
     aside = queries.quarantine(db, 400, limit=10_000)
-    assert aside["quarantined"].sum() == one(db, "SELECT sum(quarantined) FROM ops.written")
+    assert aside["quarantined"].sum() == one(db, f"SELECT sum(quarantined) FROM ops.written {told}")
     worst = aside.iloc[0]
     samples = queries.samples(db, worst["dataset"], [worst["run_id"]])
     assert len(samples) > 0
     assert samples["sample"].str.contains("amount").all()
-    assert len(queries.anomalies(db, 400)) == one(db, "SELECT count(*) FROM ops.anomalies")
+    assert len(queries.anomalies(db, 400)) == one(db, f"SELECT count(*) FROM ops.anomalies {told}")
 
 
 # ── operations ────────────────────────────────────────────────────────────────────────────────────
@@ -270,15 +405,23 @@ def test_lineage_of_the_year_reaches_from_files_to_reports(db: psycopg.Connectio
 
 
 # ── small histories ───────────────────────────────────────────────────────────────────────────────
+def matters(own: psycopg.Connection[Any]) -> list[today.Matter]:
+    """What Today says is not as it should be."""
+    layers, behind = queries.layers_now(own), queries.unpublished(own)
+    bad, late = queries.ended_badly(own, 24), queries.late(own)
+    return list(today.matters(run_queries.open_alerts(own), bad, late, layers, behind, run_queries.unsent(own)))
+
+
 def add_run(
-    own: psycopg.Connection[Any], run: str, state: str, *, hours: float, domain: str, retry_of: str | None = None
-) -> None:
+    own: psycopg.Connection[Any], run: str, state: str, *, hours: float, domain: str = "sales", retry_of: str | None = None,
+    kind: str = "pipeline", day: str | None = "2026-01-01", options: dict[str, Any] | None = None, reverted_by: str | None = None,
+) -> None:  # fmt: skip
     own.execute(
-        "INSERT INTO ops.runs (run_id, kind, logical_date, branch, state, h0, retry_of, opened_at, ended_at, story) VALUES "
-        "(%s, 'pipeline', '2026-01-01', 'b', %s, 'h', %s, now() - make_interval(secs => %s), now(), "
-        "jsonb_build_object('options', jsonb_build_object('domain', %s::text)))",
-        (run, state, retry_of, hours * 3600, domain),
-    )
+        "INSERT INTO ops.runs (run_id, kind, logical_date, branch, state, h0, retry_of, reverted_by, opened_at, ended_at, story) "
+        "VALUES (%s, %s, %s, 'b', %s, 'h', %s, %s, now() - make_interval(secs => %s), now() - make_interval(secs => %s), %s)",
+        (run, kind, day, state, retry_of, reverted_by, hours * 3600, hours * 3600 - 60,
+         Jsonb({"options": {"domain": domain} if options is None else options})),
+    )  # fmt: skip
 
 
 def add_commit(own: psycopg.Connection[Any], n: int, rows: dict[str, int], *, days: int = 0) -> None:
@@ -289,7 +432,26 @@ def add_commit(own: psycopg.Connection[Any], n: int, rows: dict[str, int], *, da
         own.execute("INSERT INTO ops.volumes VALUES (%s, %s, %s, 1, %s, 0, 0, 0)", (f"h{n}", dataset, count, count * 10))
 
 
-def add_write(own: psycopg.Connection[Any], run: str, dataset: str, day: str, merged: bool, score: float) -> None:
+def add_write(
+    own: psycopg.Connection[Any], run: str, dataset: str, day: str, merged: bool, score: float | None, rows_in: int = 10
+) -> None:
+    """One row of ten is in quarantine, unless there is none."""
     own.execute(
-        "INSERT INTO ops.written VALUES (%s, 1, %s, %s, %s, 10, 9, 1, 0, '{}', 1, %s, NULL)", (run, dataset, day, merged, score)
+        "INSERT INTO ops.written VALUES (%s, 1, %s, %s, %s, %s, %s, %s, 0, '{}', 1, %s, NULL)",
+        (run, dataset, day, merged, rows_in, max(rows_in - 1, 0), min(rows_in, 1), score),
+    )
+
+
+def add_verdict(own: psycopg.Connection[Any], run: str, dataset: str, day: str) -> None:
+    """A rule that five rows broke, and something that was unusual."""
+    own.execute(
+        "INSERT INTO ops.rule_results VALUES (%s, 1, 'r', %s, %s, 'warning', true, 5, 10, 0, 'pass', 'd')", (run, dataset, day)
+    )
+    own.execute("INSERT INTO ops.anomalies VALUES (%s, 1, %s, %s, 'volume', '', '', 1, 2, 2, 3, 'd')", (run, dataset, day))
+
+
+def add_publication(own: psycopg.Connection[Any], main_hash: str, shown: list[str]) -> None:
+    own.execute(
+        "INSERT INTO ops.publications VALUES ('snowflake', 1, 'p', %s, now(), '[]', '[]', %s, 0, 0)",
+        (main_hash, Jsonb(dict.fromkeys(shown, 1))),
     )
