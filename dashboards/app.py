@@ -11,7 +11,7 @@ from psycopg import Connection
 
 from dashboards import look, queries
 from dashboards.asking import asked
-from dashboards.database import NothingYet, connected
+from dashboards.database import NothingYet, TookTooLong, connected
 from dashboards.views import alerts, lineage, operations, quality, run, today
 from medallion.errors import MedallionError
 
@@ -32,6 +32,8 @@ def guarded(show: Callable[[Connection[Any]], None]) -> Callable[[], None]:
                     show(db)
         except NothingYet:
             look.first_steps()
+        except TookTooLong as error:
+            look.is_down(error.message, error.hint, "The database took too long")
         except MedallionError as error:
             look.is_down(error.message, error.hint)
 

@@ -34,6 +34,8 @@ _TABLES = (
     "silences",
     "audit",
 )
+STATEMENT_S = 20
+"""How long one question may take."""
 _PANDAS: Mapping[Kind, str] = {"text": "object", "int": "Int64", "float": "float64", "bool": "boolean", "json": "object"}
 
 
@@ -41,13 +43,18 @@ class NothingYet(Exception):
     """There are no tables of operations: nothing has run yet, or only runs of a version without them."""
 
 
+class TookTooLong(ServiceUnavailable):
+    """A question was given up, because it took longer than a page may wait."""
+
+
 @contextmanager
 def connected(*, writing: bool = False) -> Iterator[psycopg.Connection[Any]]:
     """One transaction; ends with a commit.
 
-    Raises: ServiceUnavailable if PostgreSQL does not answer; NothingYet if tables are missing.
+    Raises: ServiceUnavailable if PostgreSQL does not answer; TookTooLong; NothingYet if tables are missing.
     """
     postgres = load().postgres
+    place = f"{postgres.host}:{postgres.port}/{postgres.database}"
     try:
         with psycopg.connect(
             host=postgres.host,
@@ -57,7 +64,7 @@ def connected(*, writing: bool = False) -> Iterator[psycopg.Connection[Any]]:
             dbname=postgres.database,
             connect_timeout=postgres.connect_timeout_s,
             application_name="medallion dashboards",
-            options="-c TimeZone=UTC -c jit=off -c work_mem=64MB -c statement_timeout=20000",
+            options=f"-c TimeZone=UTC -c jit=off -c work_mem=64MB -c statement_timeout={STATEMENT_S * 1000}",
         ) as connection:
             if not writing:
                 connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -68,12 +75,21 @@ def connected(*, writing: bool = False) -> Iterator[psycopg.Connection[Any]]:
             if missing:
                 raise NothingYet
             yield connection
+    except psycopg.errors.QueryCanceled as error:
+        raise TookTooLong(
+            f"a question of this page took too long, and was given up: {STATEMENT_S} s are allowed ({_first_line(error)}); "
+            f"PostgreSQL at {place} is there",
+            hint="load the page again when the machine is less busy, or choose a shorter span",
+        ) from error
     except psycopg.OperationalError as error:
-        first = (str(error).strip().splitlines() or [repr(error)])[0]
         raise ServiceUnavailable(
-            f"PostgreSQL at {postgres.host}:{postgres.port}/{postgres.database} does not answer: {first}",
+            f"PostgreSQL at {place} does not answer: {_first_line(error)}",
             hint="`medallion up` starts the embedded stack, `medallion doctor` says what is wrong",
         ) from error
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0]
 
 
 def frame(

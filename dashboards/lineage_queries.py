@@ -148,11 +148,12 @@ def _next(db: Database, nodes: Iterable[Node], sign: int) -> list[Edge]:
 
 
 def files_of(db: Database, dataset: str, limit: int = 15) -> pd.DataFrame:
-    """The newest landing files of a bronze dataset, with their hashes."""
+    """The newest landing files of a bronze dataset, with their hashes; without those of runs that were taken back."""
     columns = {"logical_date": "date", "uri": "text", "sha256": "text", "rows": "int", "run_id": "text"}
     return frame(db, columns, """
-        SELECT logical_date, uri, sha256, rows, run_id FROM ops.deliveries WHERE dataset = %(dataset)s
-        ORDER BY logical_date DESC, uri LIMIT %(limit)s""", {"dataset": dataset, "limit": limit})  # fmt: skip
+        SELECT d.logical_date, d.uri, d.sha256, d.rows, d.run_id FROM ops.deliveries d JOIN ops.runs r USING (run_id)
+        WHERE d.dataset = %(dataset)s AND r.reverted_by IS NULL
+        ORDER BY d.logical_date DESC, d.uri LIMIT %(limit)s""", {"dataset": dataset, "limit": limit})  # fmt: skip
 
 
 def schema_versions(db: Database, dataset: str) -> pd.DataFrame:

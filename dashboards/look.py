@@ -215,9 +215,9 @@ def first_steps() -> None:
     table(("Command", "*What it does"), [(code(command), escape(what)) for command, what in steps])
 
 
-def is_down(message: str, hint: str | None) -> None:
-    """PostgreSQL does not answer."""
-    verdict("bad", "The database does not answer", escape(message))
+def is_down(message: str, hint: str | None, title: str = "The database does not answer") -> None:
+    """PostgreSQL does not answer, or not in time."""
+    verdict("bad", title, escape(message))
     section("What to do")
     nothing(
         escape(hint or "see `medallion doctor`")

@@ -123,8 +123,12 @@ def _publications(db: Connection[Any]) -> None:
         look.nothing("Nothing was published yet.")
         return
     for one in asked(db, queries.unpublished).itertuples():
-        if one.behind:
-            look.html(f"{look.chip('warn', 'behind')} {escape(one.target)} lacks {one.behind} commits of main that changed gold")
+        if look.is_missing(one.behind):
+            look.html(f"{look.chip('warn', 'behind')} {escape(one.target)}: how far is not known, main's log does not have "
+                      f"{escape(one.main_hash[:12])}, which it shows")  # fmt: skip
+        elif one.behind:
+            look.html(f"{look.chip('warn', 'behind')} {escape(one.target)} lacks {one.behind} commits of main that changed what "
+                      "it shows")  # fmt: skip
     look.table(
         (
             "Warehouse",

@@ -84,7 +84,12 @@ def matters(
                 f"{escape(one.layer)}: score {look.score(one.score)}, usually {look.score(one.before)}"
             ), look.link("quality", "scores")  # fmt: skip
     for one in behind.itertuples():
-        if one.behind and pd.Timestamp.now("UTC") - one.published_at > pd.Timedelta(hours=HOURS):
+        if look.is_missing(one.behind):
+            yield "warn", "behind", (
+                f"how far {escape(one.target)} is behind is not known<small>main's log does not have "
+                f"{escape(one.main_hash[:12])}, which it shows</small>"
+            ), look.link("operations", "publications")  # fmt: skip
+        elif one.behind and pd.Timestamp.now("UTC") - one.published_at > pd.Timedelta(hours=HOURS):
             yield "warn", "behind", (
                 f"{escape(one.target)} lacks {_counted(one.behind, 'commit')} of main<small>last publication "
                 f"{look.ago(one.published_at)}</small>"
@@ -126,9 +131,14 @@ def _tiles(
         yield (
             f"Published, {one.target}",
             look.ago(one.published_at),
-            f"no. {one.sequence}, {_counted(one.behind, 'commit')} behind",
+            f"no. {one.sequence}, {how_far(one.behind)}",
             ("operations"),
         )
+
+
+def how_far(behind: Any) -> str:
+    """How many commits a warehouse is behind, in words."""
+    return "how far behind is not known" if look.is_missing(behind) else f"{_counted(behind, 'commit')} behind"
 
 
 def runs(found: pd.DataFrame) -> None:
