@@ -84,15 +84,15 @@ def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
     target = lake.settings.marts.target
     began = lake.journal.now()
 
-    def send() -> None:
+    def tell() -> None:
         sending.send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
 
     try:
         yield
     except Exception:
-        send()
+        tell()
         raise
-    send()
+    tell()
 
 
 @contextmanager

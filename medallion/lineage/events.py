@@ -20,6 +20,7 @@ from medallion.contract import Contract
 from medallion.domain import Domains
 from medallion.lineage.columns import Columns
 from medallion.lineage.dbt_models import MARTS, Project
+from medallion.lineage.event_columns import column_lineage, folder
 from medallion.publish.ledger import Entry
 from medallion.settings import Settings
 
@@ -234,19 +235,13 @@ def _landed(known: Known, deliveries: Iterable[Mapping[str, Any]]) -> list[Input
         contract = known.domains.contracts.get(one["dataset"])
         bucket, _, key = one["uri"].partition("?")[0].removeprefix("s3://").partition("/")
         delivery = contract.delivery if contract else None
-        folder = _folder(delivery.path) if delivery else key.rpartition("/")[0]
+        at = folder(delivery.path) if delivery else key.rpartition("/")[0]
         facets = _of_contract(known, contract, delivered=True) | {
             "version": dataset_version_dataset.DatasetVersionDatasetFacet(one["sha256"]),
             "symlinks": symlinks_dataset.SymlinksDatasetFacet([symlinks_dataset.Identifier(f"s3://{bucket}", key, "LOCATION")]),
         }
-        found.append(_input(_Named(f"s3://{bucket}", folder, facets), one.get("rows")))
+        found.append(_input(_Named(f"s3://{bucket}", at, facets), one.get("rows")))
     return found
-
-
-def _folder(path: str) -> str:
-    """The folder that all dates of a delivery have in common: `a/b` of `a/b/year={year}/`."""
-    before, dated, _ = path.partition("{")
-    return (before.rpartition("/")[0] if dated else before).rstrip("/")
 
 
 def _read(known: Known, write: Mapping[str, Any], evidence: Mapping[str, Any], written: set[str]) -> list[InputDataset]:
@@ -268,7 +263,7 @@ def _output(known: Known, dataset: str, version: Version | None, write: Mapping[
         named.facets["dataQualityMetrics"] = metrics.DataQualityMetricsDatasetFacet(
             nulls, rowCount=rows, bytes=measured.get("bytes"), fileCount=measured.get("files")
         )
-    if made := _column_lineage(known, dataset):
+    if made := column_lineage(known, dataset):
         named.facets["columnLineage"] = made
     return _out(named, write.get("rows_out"))
 
@@ -293,7 +288,7 @@ def _table(known: Known, dataset: str, hash_: str | None) -> _Named:
     facets |= _of_contract(known, known.domains.contracts.get(dataset))
     if hash_:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(hash_)
-        if made := _column_lineage(known, dataset, published=True):
+        if made := column_lineage(known, dataset, published=True):
             facets["columnLineage"] = made
     return _Named(namespace, f"{database}.{dataset.partition('.')[2]}", facets)
 
@@ -311,43 +306,6 @@ def _of_contract(known: Known, contract: Contract | None, *, delivered: bool = F
     )
     fields = [schema_dataset.SchemaDatasetFacetFields(name, type_, described.get(of)) for name, type_, of in columns]
     return {"schema": schema_dataset.SchemaDatasetFacet(fields)}
-
-
-def _column_lineage(known: Known, dataset: str, *, published: bool = False) -> Any:
-    """What the columns are made of: those of a table in the warehouse of the lake's, those of a mart of the tables there."""
-    from openlineage.client.facet_v2 import column_lineage_dataset as lineage
-
-    in_warehouse, database = known.warehouse
-    contract, made = known.domains.contracts.get(dataset), known.columns.get(dataset)
-
-    def field_(source: str, column: str, type_: str, subtype: str | None) -> Any:
-        place = (
-            (in_warehouse, f"{database}.{source.partition('.')[2]}") if published and dataset != source else (known.lake, source)
-        )
-        return lineage.InputField(*place, column, [lineage.Transformation(type_, subtype)])
-
-    if contract and (published or contract.delivery):
-        fields = {}
-        for column in contract.columns:
-            if published:
-                own = field_(dataset, column.name, "DIRECT", "IDENTITY")
-            elif contract.delivery:
-                folder = _folder(contract.delivery.path)
-                identity = [lineage.Transformation("DIRECT", "IDENTITY")]
-                own = lineage.InputField(f"s3://{contract.bucket}", folder, column.source, identity)
-            fields[column.name] = lineage.Fields([own])
-        return lineage.ColumnLineageDatasetFacet(fields, [])
-    if made is None:
-        return None
-    return lineage.ColumnLineageDatasetFacet(
-        {
-            name: lineage.Fields(
-                [field_(*each, "DIRECT", "IDENTITY" if name in made.same else "TRANSFORMATION") for each in sorted(sources)]
-            )
-            for name, sources in made.direct.items()
-        },
-        [field_(*each, "INDIRECT", None) for each in sorted(made.conditions)],
-    )
 
 
 def _input(named: _Named, rows: int | None = None) -> InputDataset:

@@ -1,19 +1,13 @@
-"""Messages: grouped, sent once the channel is there, by whoever comes next; silences, acknowledgements, and the commands."""
+"""Messages: grouped, sent once the channel is there, by whoever comes next; silences, acknowledgements."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,29 +15,17 @@ from medallion.alerts import actions, store
 from medallion.alerts.evaluate import evaluate, tell
 from medallion.errors import SettingsError, UsageError
 from medallion.lakehouse import steps
-from medallion.settings import ROOT, Settings
 from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, verdict, write
 from tests.webhook import Webhook
+
+pytest_plugins = ["tests.alerting"]
 
 LATER = timedelta(hours=2)
 
 
 @pytest.fixture
-def hook() -> Iterator[Webhook]:
-    with Webhook() as hook:
-        yield hook
-
-
-@pytest.fixture(scope="module")
-def same_place(stack: Settings) -> Iterator[AlertPlace]:
-    with AlertPlace(stack) as place:
-        yield place
-
-
-@pytest.fixture
-def place(same_place: AlertPlace, hook: Webhook) -> AlertPlace:
-    same_place.clear(team=hook.url)
-    return same_place
+def place(alert_place: AlertPlace) -> AlertPlace:
+    return alert_place
 
 
 class Killed(BaseException):
@@ -284,73 +266,6 @@ def test_who_took_note_first_stays(place: AlertPlace) -> None:
 
 
 # ── the commands ──────────────────────────────────────────────────────────────────────────────────
-@pytest.fixture
-def environment(place: AlertPlace, hook: Webhook, stack_environment: dict[str, str]) -> dict[str, str]:
-    """For programs that look at this place."""
-    database = {"MEDALLION_POSTGRES__DATABASE": place.settings.postgres.database}
-    return stack_environment | database | {"MEDALLION_ALERTS__CHANNELS__TEAM": hook.url}
-
-
-def medallion(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    program = [str(Path(sys.prefix) / "bin" / "medallion"), *words]
-    return subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_the_commands(place: AlertPlace, hook: Webhook, environment: dict[str, str]) -> None:
-    run = place.failed(day(0), "ValueError: no", at=SILVER)
-    place.look()
-
-    def said(*words: str) -> Any:
-        told = medallion(environment, "alerts", *words)
-        assert told.returncode == 0, told.stderr
-        assert "open-sesame" not in told.stdout + told.stderr
-        return json.loads(told.stdout) if "--json" in words else told.stdout
-
-    (listed,) = said("list", "--json")
-    assert (listed["alert_id"], listed["run_id"], listed["state"]) == (1, run, "open")
-    assert f"look further: medallion show {run}" in said("show", "1")
-    assert said("acknowledge", "1", "--who", "ann") == "alert 1: acknowledged by ann\n"
-    made = said("silence", "--rule", "run_failed", "--for", "2h", "--why", "moving", "--json")
-    assert (made["rule"], made["dataset"], made["why"]) == ("run_failed", None, "moving")
-    assert said("unsilence", str(made["silence_id"])) == f"silence {made['silence_id']} is over\n"
-    assert said("test", "team") == "the channel 'team' took it\n"
-    assert hook.titles[-1] == "[medallion] a test"
-    hook.up = False
-    down = medallion(environment, "alerts", "test", "team")
-    assert (down.returncode, down.stdout) == (5, "")
-    assert down.stderr.startswith("error: the channel 'team' did not take the message")
-    for wrong, told in (
-        (("alerts", "test", "nobody"), "there is no channel 'nobody'"),
-        (("alerts", "show", "99"), "there is no alert 99"),
-        (("alerts", "silence", "--for", "soon", "--why", "x"), "'soon' is no time"),
-        (("alerts", "silence", "--for", "2h", "--why", "x", "--rule", "none"), "there is no rule 'none'"),
-    ):
-        refused = medallion(environment, *wrong)
-        assert (refused.returncode, told in refused.stderr) == (2, True), refused.stderr
-
-
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_a_watch_ends_when_it_is_told_to(place: AlertPlace, hook: Webhook, environment: dict[str, str], sign: int) -> None:
-    failing(place)
-    program = [str(Path(sys.prefix) / "bin" / "medallion"), "watch", "--every", "60"]
-    started = subprocess.Popen(
-        program, cwd=ROOT, env=environment | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert started.stdout is not None
-    try:
-        lines = [started.stdout.readline()]
-        while not lines[-1].endswith("waiting\n"):
-            lines.append(started.stdout.readline())
-            assert lines[-1], started.communicate()
-        os.kill(started.pid, sign)
-        rest, errors = started.communicate(timeout=60)
-    finally:
-        started.kill()
-    assert (started.returncode, errors) == (0, "")
-    assert rest.endswith("the watch is over\n")
-    assert "open-sesame" not in "".join(lines)
-
-
 def test_rules_that_send_to_nowhere_are_refused(place: AlertPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "alerts.toml").write_text('[rules.late]\nkind = "gap"\nchannels = ["pager"]\n')
     monkeypatch.setenv("MEDALLION_CONF", str(tmp_path))
