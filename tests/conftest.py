@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,19 +95,35 @@ def new_home() -> Path:
 
 
 @contextmanager
-def new_stack() -> Iterator[Settings]:
-    """The settings of a running stack with nothing in it; also what `load` returns, until it ends.
+def new_stack(*, current: bool = True) -> Iterator[Settings]:
+    """The settings of a running stack with nothing in it. It ends with the test process, even if that is killed.
 
-    It ends with the test process, even if that is killed.
+    Args:
+        current: whether it is also what `load` returns, until it ends; else that is what it was before.
     """
+    with ExitStack() as here:
+        here.enter_context(_at_home(new_home()))
+        settings = load()
+        try:
+            services.up(settings, lambda line: None, guard=os.getpid())
+            load.cache_clear()
+            settings = load()
+            if not current:
+                here.close()
+            yield settings
+        finally:
+            services.down(settings, lambda line: None, remove=True)
+
+
+@contextmanager
+def _at_home(home: Path) -> Iterator[None]:
+    """`load` returns the settings of this state folder."""
     before = os.environ.get("MEDALLION_HOME")
-    os.environ["MEDALLION_HOME"] = str(new_home())
+    os.environ["MEDALLION_HOME"] = str(home)
     load.cache_clear()
     try:
-        services.up(load(), lambda line: None, guard=os.getpid())
-        yield load()
+        yield
     finally:
-        services.down(load(), lambda line: None, remove=True)
         os.environ.pop("MEDALLION_HOME")
         if before:
             os.environ["MEDALLION_HOME"] = before

@@ -27,7 +27,7 @@ from tests.crash.place import Place, Told, nth_day
 @pytest.fixture(scope="session")
 def place() -> Iterator[Place]:
     """A lake of its own: the projection is of all of main."""
-    with new_stack() as settings:
+    with new_stack(current=False) as settings:  # it lives until the last test, and others load theirs
         yield Place(settings.model_copy(update={"warehouse": "postgres"}), "shop")
 
 
