@@ -57,12 +57,7 @@ def connected(*, writing: bool = False) -> Iterator[psycopg.Connection[Any]]:
     place = f"{postgres.host}:{postgres.port}/{postgres.database}"
     try:
         with psycopg.connect(
-            host=postgres.host,
-            port=postgres.port,
-            user=postgres.user,
-            password=postgres.password.get_secret_value(),
-            dbname=postgres.database,
-            connect_timeout=postgres.connect_timeout_s,
+            **postgres.login(),
             application_name="medallion dashboards",
             options=f"-c TimeZone=UTC -c jit=off -c work_mem=64MB -c statement_timeout={STATEMENT_S * 1000}",
         ) as connection:

@@ -76,6 +76,17 @@ class Postgres(_Part):
     database: str = "medallion"
     connect_timeout_s: int = 5
 
+    def login(self, database: str | None = None) -> dict[str, Any]:
+        """What psycopg connects with, to this database or another one of the server."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "password": self.password.get_secret_value(),
+            "dbname": database or self.database,
+            "connect_timeout": self.connect_timeout_s,
+        }
+
 
 class Snowflake(_Part):
     """The warehouse. With `host` set it is that endpoint (the emulator), else the real account."""

@@ -129,3 +129,14 @@ def verdict(rule: str, bad: int, **more: Any) -> dict[str, Any]:
     """A verdict as a write's story has it."""
     told = {"severity": "error", "judged": 100, "tolerance": 0.0, "passed": not bad, "description": rule, "samples": []}
     return {"rule": rule, "bad": bad} | told | more
+
+
+def told(look: Look, *kinds: str) -> list[tuple[str, str | None, Any]]:
+    """Rule, dataset and date of the alerts that a look opened, of these kinds or of all."""
+    found = [alert for alert in look.opened if alert["kind"] in kinds or not kinds]
+    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in found]
+
+
+def over(look: Look) -> list[tuple[str, str | None, Any]]:
+    """The same of those that it resolved."""
+    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in look.resolved]

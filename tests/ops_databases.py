@@ -16,14 +16,7 @@ from tests.ui.seed import SMALL, Size, fill
 
 def connect(postgres: Postgres, database: str, *, autocommit: bool = False) -> psycopg.Connection[Any]:
     """A connection to a database of the server."""
-    return psycopg.connect(
-        host=postgres.host,
-        port=postgres.port,
-        user=postgres.user,
-        password=postgres.password.get_secret_value(),
-        dbname=database,
-        autocommit=autocommit,
-    )
+    return psycopg.connect(**postgres.login(database), autocommit=autocommit)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A web service that takes what Apprise's `json://` posts, and can be down.
+"""A web service that takes what Apprise's `json://` posts, and can be down, or slow.
 
 with Webhook() as hook:
     hook.url                    # json://127.0.0.1:PORT/
@@ -14,12 +14,15 @@ from typing import Any, Self
 
 
 class Webhook:
-    """Answers on loopback; `up` false: with 503, as a service behind a gateway that is down."""
+    """Answers on loopback; `up` false: with 503, as a service behind a gateway that is down; `slow`: a byte at a time, so that
+    each read is in time, until it ends."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
         self.asked = 0
         self.up = True
+        self.slow = False
+        self._over = threading.Event()
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -29,7 +32,10 @@ class Webhook:
                 if hook.up:
                     hook.received.append(told)
                 self.send_response(200 if hook.up else 503)
+                self.send_header("Content-Length", str(1 << 20 if hook.slow else 0))
                 self.end_headers()
+                while hook.slow and not hook._over.wait(0.1):
+                    self.wfile.write(b".")
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -50,6 +56,7 @@ class Webhook:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -101,20 +101,22 @@ def _domains(db: Connection[Any], known: pd.DataFrame) -> None:
     )
 
 
-def _summed_up(datasets: pd.DataFrame) -> tuple[str, str]:
+def _summed_up(datasets: pd.DataFrame) -> tuple[look.Level, str]:
     """How some datasets are together: level, and a line of HTML."""
     levels = [_level(d) for _, d in datasets.iterrows()]
     count = f"{len(datasets)} {'dataset' if len(datasets) == 1 else 'datasets'}"
     mean = datasets["score"].mean()
     points = f" · {look.score(mean)}" if not look.is_missing(mean) else ""
-    for level in ("bad", "warn"):
+    worse: tuple[look.Level, ...] = ("bad", "warn")
+    for level in worse:
         if number := levels.count(level):
-            return level, f'<span style="display:inline" class="m-{level}">{look.ICONS[level]} {number} of {count}</span>{points}'  # type: ignore[index]
+            return level, f'<span style="display:inline" class="m-{level}">{look.ICONS[level]} {number} of {count}</span>{points}'
     return "good", f"{count}{points}"
 
 
-def _level(dataset: pd.Series) -> str:
-    for level in ("bad", "warn", "quiet"):
+def _level(dataset: pd.Series) -> look.Level:
+    levels: tuple[look.Level, ...] = ("bad", "warn", "quiet")
+    for level in levels:
         if f"m-{level}" in quality.state_of(dataset):
             return level
     return "good"
@@ -242,10 +244,11 @@ def _box(node: Node, dataset: pd.Series | None, chosen: Node | None) -> Box[Node
     else:
         rank = {"landing": 0, "warehouse": 4, "mart": 4, "exposure": 5}[node.kind]
     short = node.name.partition(".")[2] if node.kind in ("dataset", "warehouse", "mart") else node.name.removeprefix("s3://")
-    level, below = "quiet", escape(node.kind)
+    level: look.Level = "quiet"
+    below = escape(node.kind)
     if dataset is not None and node.kind == "dataset":
         level = _level(dataset)
-        state = f'<span style="display:inline" class="m-{level}">{look.ICONS[level]}</span>'  # type: ignore[index]
+        state = f'<span style="display:inline" class="m-{level}">{look.ICONS[level]}</span>'
         below = f"{state} {look.score(dataset['score'])}"
         if not look.is_missing(dataset["date"]):
             below += f" · {dataset['date']:%d %b}"

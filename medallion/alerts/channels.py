@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _TYPES = {"critical": "failure", "error": "failure", "warning": "warning", "resolved": "success"}
 _TALKATIVE = ("apprise", "urllib3")
+PATIENCE_S = 20.0
+"""After so long a message is given up for now; it may have arrived all the same, and comes again."""
 
 
 class Channel:
@@ -38,13 +41,22 @@ class Channel:
             )
 
     def send(self, title: str, body: str, kind: str) -> bool:
-        """Send one message. Returns: whether the channel took it.
+        """Send one message. Returns: whether the channel took it, in time.
 
         Args:
             kind: `critical`, `error`, `warning` or `resolved`.
         """
-        with _silent():
-            return bool(self._apprise.notify(title=title, body=body, notify_type=_TYPES[kind]))
+        taken: list[bool] = []
+
+        def notify() -> None:
+            with _silent():
+                taken.append(bool(self._apprise.notify(title=title, body=body, notify_type=_TYPES[kind])))
+
+        # Apprise's own limits are for each read: a server that answers a byte at a time would hold whoever sends
+        sending = threading.Thread(target=notify, daemon=True)
+        sending.start()
+        sending.join(PATIENCE_S)
+        return taken == [True]
 
 
 @contextmanager

@@ -108,7 +108,9 @@ def _look(
     findings += lateness.gaps(opened, standings, rules, now, covered)
     findings += lateness.late(opened, standings, rules, now, timedelta(hours=rules.look_back_hours))
     silences = store.rows(opened, questions.SILENCES, (now,))
-    store.rows(opened, questions.UNHEARD, (now,))
+    for one in store.rows(opened, questions.UNHEARD, (now,)):
+        if (longer := _silenced_by(silences, one["rule"], one["dataset"])) is not None:
+            opened.execute("UPDATE ops.alerts SET silence_id = %s WHERE alert_id = %s", (longer, one["alert_id"]))
     new = [alert for finding in findings if (alert := _open(opened, finding, silences, now))]
     _post(opened, "opened", store.rows(opened, questions.UNTOLD), rules, channels, now)
     by_dataset = {standing.contract.dataset: standing for standing in standings}
@@ -126,7 +128,7 @@ def _open(opened: store.Connection, finding: Finding, silences: list[dict[str, A
     if known["open"] or known["of_run"] or (known["known"] and finding.rule.kind == "sla_missed"):
         return None
     again = f"#{known['known'] + 1}" if known["known"] else ""
-    silence = next((one["silence_id"] for one in silences if _silences(one, finding)), None)
+    silence = _silenced_by(silences, finding.rule.name, finding.dataset)
     row = {
         "occurrence": finding.occurrence + again,
         "rule": finding.rule.name,
@@ -144,12 +146,14 @@ def _open(opened: store.Connection, finding: Finding, silences: list[dict[str, A
     return store.one(opened, questions.INSERT, row)
 
 
-def _silences(silence: Mapping[str, Any], finding: Finding) -> bool:
-    rule, dataset = silence["rule"], silence["dataset"]
-    of_it = Rule(name="", kind="", datasets=(dataset,)) if dataset else None
-    return rule in (None, finding.rule.name) and (
-        of_it is None or (finding.dataset is not None and of_it.watches(finding.dataset))
-    )
+def _silenced_by(silences: Iterable[Mapping[str, Any]], rule: str, dataset: str | None) -> int | None:
+    """The first of these silences that covers a rule's alert of a dataset."""
+    for silence in silences:
+        of_it = Rule(name="", kind="", datasets=(silence["dataset"],)) if silence["dataset"] else None
+        covers = of_it is None or (dataset is not None and of_it.watches(dataset))
+        if covers and silence["rule"] in (None, rule):
+            return int(silence["silence_id"])
+    return None
 
 
 def _post(

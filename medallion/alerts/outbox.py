@@ -6,6 +6,7 @@ long each time, up to an hour, by whichever run or `medallion watch` comes next.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ from medallion.lakehouse.steps import step
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
+BUDGET_S = 30.0
+"""For so long one look sends; what is left waits for the next."""
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
 _HEAD = """
 SELECT * FROM ops.alert_messages WHERE channel = %s AND sent_at IS NULL ORDER BY message_id LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -37,10 +40,10 @@ class Sending:
 
 
 def send(opened: store.Connection, channels: Mapping[str, SecretStr], now: datetime) -> Sending:
-    """Send what waits, as far as its time has come."""
-    sent = 0
+    """Send what waits, as far as its time has come, for `BUDGET_S` at most and the message under way then."""
+    sent, until = 0, time.monotonic() + BUDGET_S
     for name, url in channels.items():
-        sent += _to(opened, name, url, now)
+        sent += _to(opened, name, url, now, until)
     waiting = store.rows(opened, _WAITING)
     problems = [
         f"{row['waiting']} messages wait for the channel '{row['channel']}': "
@@ -50,10 +53,10 @@ def send(opened: store.Connection, channels: Mapping[str, SecretStr], now: datet
     return Sending(sent, sum(row["waiting"] for row in waiting), tuple(problems))
 
 
-def _to(opened: store.Connection, name: str, url: SecretStr, now: datetime) -> int:
-    """Send to one channel, oldest first, until it is empty or does not take one. Returns: how many it took."""
+def _to(opened: store.Connection, name: str, url: SecretStr, now: datetime, until: float) -> int:
+    """Send to one channel, oldest first, until it is empty, does not take one, or the time is over. Returns: how many it took."""
     channel, sent = None, 0
-    while True:
+    while time.monotonic() < until:
         with opened.transaction():
             first = store.one(opened, _FIRST, (name,))["first"]
             found = store.rows(opened, _HEAD, (name,))
@@ -70,6 +73,7 @@ def _to(opened: store.Connection, name: str, url: SecretStr, now: datetime) -> i
         if not taken:
             return sent
         sent += 1
+    return sent
 
 
 def _send(opened: store.Connection, channel: Channel, message: dict[str, Any]) -> bool:

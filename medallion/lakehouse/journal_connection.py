@@ -34,12 +34,7 @@ class JournalConnection:
         self.settings = settings
         try:
             self._connection = psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                user=settings.user,
-                password=settings.password.get_secret_value(),
-                dbname=settings.database,
-                connect_timeout=settings.connect_timeout_s,
+                **settings.login(),
                 application_name="medallion",
                 autocommit=True,
                 row_factory=dict_row,

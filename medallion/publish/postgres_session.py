@@ -58,12 +58,7 @@ class Session:
         }
         try:
             self._connection = psycopg.connect(
-                host=settings.host,
-                port=settings.port,
-                user=settings.user,
-                password=settings.password.get_secret_value(),
-                dbname=settings.database,
-                connect_timeout=settings.connect_timeout_s,
+                **settings.login(),
                 application_name=tag[:_NAME_BYTES],
                 client_encoding="UTF8",
                 options=" ".join(f"-c {name}={value}" for name, value in options.items()),

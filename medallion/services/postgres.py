@@ -34,15 +34,7 @@ _OUTSIDE = Path("/var/lib/medallion")
 
 def connect(postgres: Postgres, database: str | None = None) -> psycopg.Connection:
     """Connect with a time limit; every statement commits by itself."""
-    return psycopg.connect(
-        host=postgres.host,
-        port=postgres.port,
-        user=postgres.user,
-        password=postgres.password.get_secret_value(),
-        dbname=database or postgres.database,
-        connect_timeout=postgres.connect_timeout_s,
-        autocommit=True,
-    )
+    return psycopg.connect(**postgres.login(database), autocommit=True)
 
 
 def answers(state: State) -> None:

@@ -208,11 +208,7 @@ def _leave_a_failed_run(place: Place, day: date) -> None:
         run = open_run(nessie, journal, "pipeline", day)
         fail(journal, run, "a test")
     nessie.close()
-    postgres = place.settings.postgres
-    with psycopg.connect(
-        host=postgres.host, port=postgres.port, user=postgres.user,
-        password=postgres.password.get_secret_value(), dbname=postgres.database, autocommit=True,
-    ) as connection:  # fmt: skip
+    with psycopg.connect(**place.settings.postgres.login(), autocommit=True) as connection:
         connection.execute("UPDATE ops.runs SET ended_at = ended_at - interval '1 year' WHERE run_id = %s", (run.id,))
 
 

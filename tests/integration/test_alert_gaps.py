@@ -10,7 +10,7 @@ import pytest
 
 from medallion.alerts.evaluate import Look
 from medallion.contract import Contract, Promise
-from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day
+from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, over, told
 
 pytest_plugins = ["tests.alerting"]
 
@@ -20,19 +20,16 @@ def place(alert_place: AlertPlace) -> AlertPlace:
     return alert_place
 
 
-def told(look: Look, *kinds: str) -> list[tuple[str, str | None, Any]]:
-    found = [alert for alert in look.opened if alert["kind"] in kinds or not kinds]
-    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in found]
-
-
-def over(look: Look) -> list[tuple[str, str | None, Any]]:
-    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in look.resolved]
-
-
 # ── gap ───────────────────────────────────────────────────────────────────────────────────────────
 def promised(contract: Contract, **promise: Any) -> dict[str, Contract]:
     made = dataclasses.replace(contract, promise=Promise(**promise))
     return {made.dataset: made}
+
+
+def asked_for_increments() -> Contract:
+    """Bronze, whose source gives what is new, which may be nothing."""
+    assert BRONZE.delivery
+    return dataclasses.replace(BRONZE, delivery=dataclasses.replace(BRONZE.delivery, expected="increments"))
 
 
 def gaps(look: Look) -> list[tuple[str, str | None, Any]]:
@@ -90,7 +87,7 @@ def test_a_hole_is_a_gap_where_no_time_is_promised(place: AlertPlace) -> None:
 
 
 def test_a_day_on_which_a_source_was_asked_and_had_nothing_is_no_gap(place: AlertPlace) -> None:
-    increments = dataclasses.replace(BRONZE, delivery=dataclasses.replace(BRONZE.delivery, expected="increments"))  # type: ignore[type-var]
+    increments = asked_for_increments()
     place.contracts |= promised(increments)
     place.merged(day(0), {increments: 100.0})
     place.unchanged(day(1), increments)
@@ -101,7 +98,7 @@ def test_a_day_on_which_a_source_was_asked_and_had_nothing_is_no_gap(place: Aler
 
 
 def test_runs_of_other_datasets_hide_no_day_on_which_a_source_was_asked(place: AlertPlace) -> None:
-    increments = dataclasses.replace(BRONZE, delivery=dataclasses.replace(BRONZE.delivery, expected="increments"))  # type: ignore[type-var]
+    increments = asked_for_increments()
     place.contracts |= promised(increments, by=timedelta(days=1, hours=6))
     place.merged(day(0), {increments: 100.0})
     place.unchanged(day(1), increments)

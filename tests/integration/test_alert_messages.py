@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medallion.alerts import actions, store
+from medallion.alerts import actions, channels, outbox, store
 from medallion.alerts.evaluate import evaluate, tell
 from medallion.errors import SettingsError, UsageError
 from medallion.lakehouse import steps
@@ -229,6 +229,32 @@ def test_a_url_that_is_none_is_told_without_it(place: AlertPlace) -> None:
     )
 
 
+def test_a_channel_that_never_ends_its_answer_holds_a_look_for_a_limited_time(
+    place: AlertPlace, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "PATIENCE_S", 0.3)
+    failing(place)
+    failing(place, 1)
+    hook.slow = True
+    look = place.look()
+    assert (look.sent, look.waiting, hook.asked) == (0, 2, 1), "what comes next waits behind it"
+    assert look.problems == ("2 messages wait for the channel 'team': the channel did not take it",)
+    hook.slow = False
+    assert place.look(datetime.now(UTC) + LATER).sent == 2
+
+
+def test_a_look_sends_for_a_limited_time_and_leaves_the_rest_to_the_next(
+    place: AlertPlace, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        failing(place, number)
+    monkeypatch.setattr(outbox, "BUDGET_S", 0.0)
+    look = place.look()
+    assert (look.sent, look.waiting, hook.received) == (0, 3, [])
+    monkeypatch.undo()
+    assert place.look().sent == 3
+
+
 # ── silences and acknowledgements ─────────────────────────────────────────────────────────────────
 def test_what_is_silenced_is_recorded_and_sent_later_if_it_is_still_open(place: AlertPlace, hook: Webhook) -> None:
     place.look()
@@ -248,9 +274,22 @@ def test_what_is_silenced_is_recorded_and_sent_later_if_it_is_still_open(place: 
         assert f"for {day(1)}" in hook.titles[0]
         with pytest.raises(UsageError, match=f"there is no silence {made['silence_id']} now"):
             actions.unsilence(connection, made["silence_id"])
-        for wrong in ({"why": " ", "duration": LATER}, {"why": "x", "duration": timedelta(0)}):
+        for why, duration in ((" ", LATER), ("x", timedelta(0))):
             with pytest.raises(UsageError, match="a silence"):
-                actions.silence(connection, who="ann", **wrong)  # type: ignore[arg-type]
+                actions.silence(connection, who="ann", why=why, duration=duration)
+
+
+def test_a_silence_that_ends_gives_way_to_one_that_goes_on(place: AlertPlace, hook: Webhook) -> None:
+    place.look()
+    now = datetime.now(UTC)
+    with store.connection(place.settings.postgres) as connection:
+        for minutes in (10, 600):
+            actions.silence(connection, duration=timedelta(minutes=minutes), why="moving", who="ann", dataset="silver.*")
+        failing(place)
+        place.look()
+        assert place.look(now + timedelta(minutes=11)).sent == 0
+        assert [row["state"] for row in actions.alerts(connection)] == ["silenced"]
+        assert place.look(now + timedelta(minutes=601)).sent == 1
 
 
 def test_who_took_note_first_stays(place: AlertPlace) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from medallion.alerts.evaluate import Look
 from medallion.quality.gate import AS_USUAL
-from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, verdict, write
+from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, over, told, verdict, write
 
 pytest_plugins = ["tests.alerting"]
 
@@ -18,15 +17,6 @@ pytest_plugins = ["tests.alerting"]
 @pytest.fixture
 def place(alert_place: AlertPlace) -> AlertPlace:
     return alert_place
-
-
-def told(look: Look, *kinds: str) -> list[tuple[str, str | None, Any]]:
-    found = [alert for alert in look.opened if alert["kind"] in kinds or not kinds]
-    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in found]
-
-
-def over(look: Look) -> list[tuple[str, str | None, Any]]:
-    return [(alert["rule"], alert["dataset"], alert["logical_date"]) for alert in look.resolved]
 
 
 # ── quality_drop ──────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ from medallion.pipeline import Lake, Request, execute
 from medallion.settings import Settings
 from tests.alert_place import AlertPlace
 from tests.crash.place import Place, nth_day
-from tests.small_domain import GOLD_PY, HEADER, Document, csv, write
+from tests.small_domain import GOLD_PY, HEADER, Document, csv, till, write
 from tests.webhook import Webhook
 
 BROKEN = GOLD_PY.replace("    return orders.groupBy", "    orders.agg(F.sum('nothing'))\n    return orders.groupBy")
@@ -34,15 +34,9 @@ def day(number: int) -> date:
     return FIRST + timedelta(number)
 
 
-def till(documents: dict[str, Document]) -> None:
-    """The small domain under another name; what it makes is critical, and a day is promised each day."""
-    for document in documents.values():
-        document["domain"] = "till"
-        document["id"] = document["id"].replace(".shop.", ".till.")
-        document["customProperties"].append({"property": "critical", "value": not document["id"].startswith("bronze.")})
-        for each in document["customProperties"]:
-            if each["property"] == "delivery":
-                each["value"]["path"] = each["value"]["path"].replace("domain=shop", "domain=till")
+def promised(documents: dict[str, Document]) -> None:
+    """The till, of which a day is promised each day."""
+    till(documents)
     documents["bronze.orders.odcs.yaml"]["slaProperties"].append({"property": "frequency", "value": 1, "unit": "d"})
 
 
@@ -103,7 +97,7 @@ def test_four_alerts_and_four_cleared(stack: Settings, hook: Webhook, tmp_path: 
     with AlertPlace(stack) as place:
         place.clear(team=hook.url)
         good, bad = (
-            Till(place.settings, write(tmp_path / name, till, **gold)) for name, gold in (("a", {}), ("b", {"gold": BROKEN}))
+            Till(place.settings, write(tmp_path / name, promised, **gold)) for name, gold in (("a", {}), ("b", {"gold": BROKEN}))
         )
         with good.lake, bad.lake:
             _four(good, bad, hook)

@@ -34,7 +34,9 @@ def db(ops: str, of_database: Any) -> Iterator[psycopg.Connection[Any]]:
 
 
 def one(db: psycopg.Connection[Any], statement: str, *values: Any) -> Any:
-    return db.execute(statement, values).fetchone()[0]  # type: ignore[index]
+    row = db.execute(statement, values).fetchone()
+    assert row is not None
+    return row[0]
 
 
 # ── the connection ────────────────────────────────────────────────────────────────────────────────

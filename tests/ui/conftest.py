@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -61,8 +62,8 @@ def real_address(stack: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def _tab(browser: Browser, address: str, width: int = 1280, scheme: str = "light") -> Iterator[Site]:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+def _tab(browser: Browser, address: str, width: int = 1280, scheme: Literal["light", "dark"] = "light") -> Iterator[Site]:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page: Page = context.new_page()
     site = Site(page, address)
     yield site

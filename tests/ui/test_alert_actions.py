@@ -24,16 +24,21 @@ def ask(stack: Settings, seeded_database: str) -> Ask:
     return ask
 
 
+def sign(site: Site, who: str) -> None:
+    """Say who one is."""
+    name = site.page.get_by_role("textbox", name="Your name")
+    name.fill(who)
+    name.press("Enter")
+    site.ready()
+
+
 def card(site: Site, words: str) -> Locator:
     return site.page.locator("[class*=st-key-alert-]", has_text=words).first
 
 
 def test_an_alert_is_acknowledged_by_name(site: Site, ask: Ask) -> None:
     site.open("alerts")
-    name = site.page.get_by_role("textbox", name="Your name")
-    name.fill("ann")
-    name.press("Enter")
-    site.ready()
+    sign(site, "ann")
     card(site, "amount_positive").get_by_role("button", name="Acknowledge").click()
     site.page.get_by_text("1 alert acknowledged by ann").wait_for()
     assert ask("SELECT rule, acknowledged_by FROM ops.alerts WHERE acknowledged_at IS NOT NULL AND resolved_at IS NULL") == [
@@ -62,10 +67,7 @@ def test_an_alert_is_silenced_with_a_reason(site: Site, ask: Ask) -> None:
 
 def test_nothing_is_done_without_a_name(site: Site, ask: Ask) -> None:
     site.open("alerts")
-    name = site.page.get_by_role("textbox", name="Your name")
-    name.fill("")
-    name.press("Enter")
-    site.ready()
+    sign(site, "")
     card(site, "has not come").get_by_role("button", name="Acknowledge").click()
     site.page.get_by_text("Say who you are").wait_for()
     assert ask("SELECT count(*) FROM ops.alerts WHERE rule = 'time_gap' AND acknowledged_at IS NOT NULL") == [(0,)]

@@ -14,7 +14,7 @@ from medallion.errors import GateRefused
 from medallion.lake import Lake
 from medallion.pipeline import Outcome, Request, execute
 from medallion.settings import Settings
-from tests.small_domain import Document, csv, write
+from tests.small_domain import csv, till, write
 from tests.ui.browsing import Site
 
 pytest_plugins = ("tests.quick_sessions",)
@@ -25,17 +25,6 @@ ONE_BAD = (*_GOOD[:9], "9,ann9,much,")
 """One of ten amounts does not parse, a quarter may."""
 REFUSED = (*_GOOD[:6], *(f"{n},ann{n},much," for n in range(6, 10)))
 DAYS = tuple(date(2021, 6, n) for n in (1, 2))
-
-
-def till(documents: dict[str, Document]) -> None:
-    """The small domain under another name; somebody waits for what it makes."""
-    for document in documents.values():
-        document["domain"] = "till"
-        document["id"] = document["id"].replace(".shop.", ".till.")
-        document["customProperties"].append({"property": "critical", "value": not document["id"].startswith("bronze.")})
-        for each in document["customProperties"]:
-            if each["property"] == "delivery":
-                each["value"]["path"] = each["value"]["path"].replace("domain=shop", "domain=till")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ from tests.lake_tables import gold
 def test_the_file_that_comes_with_medallion_has_a_rule_of_each_kind() -> None:
     found = rules.load({})
     assert [rule.kind for rule in found.rules] == list(rules.KINDS)
-    assert found.by_name["quality_drop"].share == 0.2  # type: ignore[attr-defined]
+    drop = found.by_name["quality_drop"]
+    assert isinstance(drop, rules.QualityDrop)
+    assert drop.share == 0.2
     assert found.look_back_hours == 168
 
 

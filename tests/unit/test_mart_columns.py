@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from medallion import domain
 from medallion.domain import Domains
 from medallion.errors import UsageError
 from medallion.lineage import dbt_models, mart_columns
-from medallion.lineage.beyond import OfColumns, Place, down, find, up
+from medallion.lineage.beyond import Kind, OfColumns, Place, down, find, up
 from medallion.lineage.edges import Edge, fingerprint, published, rows
 from medallion.settings import ROOT, Settings
 from tests.lake_tables import gold
@@ -84,13 +85,13 @@ def test_where_the_sql_cannot_be_followed_the_tables_are_known(tmp_path: Path) -
     }  # fmt: skip
     left, right = gold("left", dict.fromkeys("kab", "int")), gold("right", {"k": "int", "c": "string"})
     domains = Domains({left.dataset: left, right.dataset: right}, {})
-    told = OfColumns(domains, models, _no_session).down(find(domains, models, right.dataset), "c")  # type: ignore[arg-type]
+    told = OfColumns(domains, models, _no_session).down(find(domains, models, right.dataset), "c")
     assert [of for of, _ in told] == [
         ("warehouse:gold.operations.right", "c"), ("gold.marts.mart", "*"), ("exposure:others", ""), ("exposure:people", ""),
     ]  # fmt: skip
 
 
-def _no_session() -> None:
+def _no_session() -> SparkSession:
     raise AssertionError("no transform is to be read")
 
 
@@ -125,12 +126,13 @@ def test_the_league_table_as_a_person_reads_it() -> None:
 
 def test_names_beyond_gold_and_what_is_there() -> None:
     domains, models = domain.load(Settings()), dbt_models.read(ROOT / "dbt")
-    for text, kind, name in (
+    cases: tuple[tuple[str, Kind, str], ...] = (
         (FACT, "dataset", FACT), (f"warehouse:{FACT}", "warehouse", f"warehouse:{FACT}"),
         ("operations.fact_flight", "warehouse", f"warehouse:{FACT}"), ("airline_league", "mart", "gold.marts.airline_league"),
         ("marts.airline_league", "mart", "gold.marts.airline_league"), ("punctuality", "exposure", "exposure:punctuality"),
-    ):  # fmt: skip
-        assert find(domains, models, text) == Place(kind, name)  # type: ignore[arg-type]
+    )  # fmt: skip
+    for text, kind, name in cases:
+        assert find(domains, models, text) == Place(kind, name)
     with pytest.raises(UsageError, match="no dataset, table, mart or exposure 'airline_leage'") as refused:
         find(domains, models, "airline_leage")
     assert "airline_league" in str(refused.value.hint)
@@ -146,7 +148,7 @@ def test_names_beyond_gold_and_what_is_there() -> None:
     assert below["gold.marts.airline_league"] == (AIRLINES, FACT)
     assert below[f"warehouse:{AIRLINES}"] == (AIRLINES,)
     assert below["exposure:punctuality"] == ("gold.marts.airline_league", "gold.marts.airline_seasonality")
-    of = OfColumns(domains, models, _no_session)  # type: ignore[arg-type]
+    of = OfColumns(domains, models, _no_session)
     with pytest.raises(UsageError, match="exposure:punctuality has no columns"):
         of.up(Place("exposure", "exposure:punctuality"), "place")
     with pytest.raises(UsageError, match=r"gold\.marts\.airline_league has no column 'places'"):
