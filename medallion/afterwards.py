@@ -44,6 +44,17 @@ def told(lake: Lake, report: Report, domains: Domains | None = None) -> Iterator
         yield
 
 
+@contextmanager
+def _and_then(follow: Callable[[], object]) -> Iterator[None]:
+    """Do something, and then what follows, also where it has failed."""
+    try:
+        yield
+    except Exception:
+        follow()
+        raise
+    follow()
+
+
 def back_up(lake: Lake, report: Report) -> dict[str, Any]:
     """What is to follow a merge: copies in the second location, if the settings name one and want it then. A backup that
     fails is told, and takes nothing from the run.
@@ -62,13 +73,8 @@ def alerted(lake: Lake, report: Report, domains: Domains | None = None) -> Itera
     """Do what may end runs, and look for alerts afterwards, also where it has failed; an interruption leaves that to the next."""
     from medallion.alerts.evaluate import tell
 
-    contracts = (domains or lake.domains).contracts
-    try:
+    with _and_then(lambda: tell(lake.settings, (domains or lake.domains).contracts, report)):
         yield
-    except Exception:
-        tell(lake.settings, contracts, report)
-        raise
-    tell(lake.settings, contracts, report)
 
 
 @contextmanager
@@ -87,12 +93,8 @@ def lineage_sent(lake: Lake, report: Report) -> Iterator[None]:
     def tell() -> None:
         sending.send(lake, began, report, lambda: () if target == "spark" else (settings_of(lake.settings, target),))
 
-    try:
+    with _and_then(tell):
         yield
-    except Exception:
-        tell()
-        raise
-    tell()
 
 
 @contextmanager
@@ -127,12 +129,8 @@ def projected(lake: Lake, report: Report, domains: Domains | None = None) -> Ite
     Args:
         domains: whose contracts it shows, if not those of the lake.
     """
-    try:
+    with _and_then(lambda: _project(lake, report, domains)):
         yield
-    except Exception:
-        _project(lake, report, domains)
-        raise
-    _project(lake, report, domains)
 
 
 def _project(lake: Lake, report: Report, domains: Domains | None) -> None:
