@@ -48,6 +48,10 @@ quality.add_argument(
 )
 quality.add_argument("--data", type=Path, default=ROOT / ".medallion" / "bench", help="where the rows are kept for the next time")
 quality.add_argument("--tpchgen", default="tpchgen-cli", help="the program that makes them")
+quality.add_argument(
+    "--upserted-part", type=int, default=6, metavar="N",
+    help="the engine's own upsert is of one order in N (1: all of them)",
+)  # fmt: skip
 quality.add_argument("--write", type=Path, help="a file for the table, as Markdown")
 
 dashboards = chosen.add_parser("dashboards", help="what a page of the dashboards takes with a year behind it")
@@ -66,6 +70,7 @@ if __name__ == "__main__":
                 tuple(options.only or (GROUPS if options.scale < 10 else AT_SCALE_10)),
                 options.data,
                 options.tpchgen,
+                options.upserted_part,
                 options.write,
             )
         )

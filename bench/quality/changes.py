@@ -1,6 +1,6 @@
 """What changes a table that is there: one in a hundred rows upserted, one in a hundred rows new in bronze.
 
-The engine's own upsert is a run over a sixth of lineitem, delivered as CSV; its MERGE is over the same rows."""
+The engine's own upsert is a run over a part of lineitem, delivered as CSV; its MERGE is over the same rows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from medallion.lakehouse.nessie import MAIN
 from medallion.pipeline import Lake, Request, execute
 
 NEXT = date(2024, 1, 2)
-_SIXTH = "l_orderkey % 6 = 0"
 _CHANGED = "(l_orderkey * 7 + l_linenumber) % 100 = 3"
+_IN_A_FILE = 1_100_000
+"""Rows of a delivery: it has to fit the driver's memory."""
 _MODES = ("write.merge.mode", "write.update.mode", "write.delete.mode")
 
 
@@ -69,24 +70,27 @@ def upserts(rows: Lineitem) -> list[Variant]:
     ]  # fmt: skip
 
 
-def own_upserts(rows: Lineitem, folder: Path) -> list[Variant]:
+def own_upserts(rows: Lineitem, folder: Path, one_in: int) -> list[Variant]:
     """The engine's upsert of 1 % changed rows, a whole run: read from bronze, judged, merged into the table, gate, merge to
-    main. Beside it a bare MERGE of what bronze has of them into a table of the same rows."""
+    main. Beside it a bare MERGE of what bronze has of them into a table of the same rows: of one order in `one_in`."""
+    part = f"l_orderkey % {one_in} = 0"
+    size = f"1/{one_in} of lineitem" if one_in > 1 else "lineitem"
+    files = -(-round(rows.rows / one_in) // _IN_A_FILE)
 
     def on_main_(lake: Lake, round_: int) -> str:
         return f"{session.attach(lake.spark(), lake.settings, MAIN)}.silver.{NAME}.changed_upsert_{round_}"
 
     def deliver(lake: Lake, round_: int) -> None:
-        changed = f"SELECT * REPLACE (l_quantity + 1 AS l_quantity) FROM '{rows.clean}/*.parquet' WHERE {_SIXTH} AND {_CHANGED}"
-        for day, select in ((DAY, f"FROM '{rows.clean}/*.parquet' WHERE {_SIXTH}"), (NEXT, changed)):
-            _deliver(lake, folder, day, f"changed_{round_}", select)
+        changed = f"SELECT * REPLACE (l_quantity + 1 AS l_quantity) FROM '{rows.clean}/*.parquet' WHERE {part} AND {_CHANGED}"
+        for day, select in ((DAY, f"FROM '{rows.clean}/*.parquet' WHERE {part}"), (NEXT, changed)):
+            _deliver(lake, folder, day, f"changed_{round_}", select, files if day == DAY else 1)
             if day == DAY:
                 _run(lake, day, "silver", f"changed_upsert_{round_}")
 
     def plain(lake: Lake, round_: int) -> None:
         """The same rows in a table of its own, of the same columns."""
-        table = on_main(lake, f"copied_sixth_{round_}")
-        lake.spark().read.parquet(str(rows.clean)).filter(_SIXTH).writeTo(table).append()
+        table = on_main(lake, f"copied_part_{round_}")
+        lake.spark().read.parquet(str(rows.clean)).filter(part).writeTo(table).append()
         properties = ", ".join(f"'{key}' = 'copy-on-write'" for key in _MODES)
         lake.spark().sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({properties})")
 
@@ -94,7 +98,7 @@ def own_upserts(rows: Lineitem, folder: Path) -> list[Variant]:
         bronze = f"{session.attach(lake.spark(), lake.settings, MAIN)}.bronze.{NAME}.changed_{round_}"
         typed = ", ".join(f"CAST({c} AS {t}) AS {c}" for c, t in COLUMNS.items())
         lake.spark().sql(
-            f"MERGE INTO {on_main(lake, f'copied_sixth_{round_}')} t "
+            f"MERGE INTO {on_main(lake, f'copied_part_{round_}')} t "
             f"USING (SELECT {typed} FROM {bronze} WHERE _logical_date = DATE '{NEXT}') c "
             "ON t.l_orderkey = c.l_orderkey AND t.l_linenumber = c.l_linenumber "
             "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
@@ -106,12 +110,12 @@ def own_upserts(rows: Lineitem, folder: Path) -> list[Variant]:
     def read(lake: Lake, round_: int) -> None:
         lake.spark().table(on_main_(lake, round_)).write.format("noop").mode("overwrite").save()
 
-    tables: tuple[tuple[str, str, list[Check]], ...] = (("copied_sixth", "clean", []),)
+    tables: tuple[tuple[str, str, list[Check]], ...] = (("copied_part", "clean", []),)
     return [
-        Variant("own_read_before", "upsert", read, "", prepare=deliver, told="reading an upserted table, a sixth of lineitem"),
-        Variant("copied_sixth", "upsert", copied, "", tables, prepare=plain,
+        Variant("own_read_before", "upsert", read, "", prepare=deliver, told=f"reading an upserted table, {size}"),
+        Variant("copied_part", "upsert", copied, "", tables, prepare=plain,
                 told="MERGE of 1 % changed rows into as many, copy-on-write, from bronze"),
-        Variant("own_upsert", "upsert", upsert, "copied_sixth", targets="≤ 0.25",
+        Variant("own_upsert", "upsert", upsert, "copied_part", targets="≤ 0.25",
                 told="the engine's upsert of them: a run, judged and merged"),
         Variant("own_read_after", "upsert", read, "own_read_before", targets="≤ 1.3", told="reading that table afterwards"),
     ]  # fmt: skip
@@ -197,11 +201,14 @@ def silvers(rows: Lineitem, folder: Path) -> list[Variant]:
     ]  # fmt: skip
 
 
-def _deliver(lake: Lake, folder: Path, day: date, name: str, select: str) -> None:
-    """Bring what a query finds into bronze, as CSV."""
+def _deliver(lake: Lake, folder: Path, day: date, name: str, select: str, files: int = 1) -> None:
+    """Bring what a query finds into bronze, as CSV; in several files where one would be too much for the driver."""
     file = folder / "lines.csv"
-    duckdb.execute(f"COPY ({select}) TO '{file}' (FORMAT csv, HEADER)")
-    lake.store.put(f"s3://bronze-raw-data/domain={NAME}/{name}/{day:%Y/%m/%d}/lines.csv", file.read_bytes(), "text/csv")
+    for number in range(files):
+        part = f"FROM ({select}) WHERE hash(l_orderkey) % {files} = {number}"
+        duckdb.execute(f"COPY ({part}) TO '{file}' (FORMAT csv, HEADER)")
+        target = f"s3://bronze-raw-data/domain={NAME}/{name}/{day:%Y/%m/%d}/lines_{number}.csv"
+        lake.store.put(target, file.read_bytes(), "text/csv")
     _run(lake, day, "bronze", name)
 
 

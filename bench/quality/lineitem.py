@@ -1,7 +1,8 @@
 """TPC-H's lineitem as Parquet in a local folder: as it is, and with one row in a thousand damaged.
 
 The rows come from `tpchgen-cli` (pinned in pyproject.toml's extra `bench`), which is run once for each scale. Both
-kinds are then written by the same writer, so that reading one costs what reading the other costs.
+kinds are then written by the same writer, so that reading one costs what reading the other costs. The few comments without
+three letters in a row ("ve to x-ra": none at scale 1, 6 at scale 10) are left out, so that clean rows break no rule.
 """
 
 from __future__ import annotations
@@ -78,5 +79,6 @@ def _write(source: Path, target: Path, *, damaged: bool) -> None:
             for column, (kind, value) in DAMAGE.items()
         ]
         selected = f"* REPLACE ({', '.join(changed)})"
-    written = f"COPY (SELECT {selected} FROM '{source}') TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 500000)"
+    rows = f"SELECT {selected} FROM '{source}' WHERE regexp_matches(l_comment, '[a-z]{{3}}')"
+    written = f"COPY ({rows}) TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 500000)"
     duckdb.execute(written)

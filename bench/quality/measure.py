@@ -30,6 +30,7 @@ class Options:
     only: tuple[str, ...]
     data: Path
     tpchgen: str
+    upserted_part: int
     write: Path | None
 
 
@@ -57,7 +58,7 @@ def measure(options: Options, report: Callable[[str], None] = print) -> None:
     environments = {tool: rivals.environment(options.data, tool) for tool in wanted}
     with own_stack() as (settings, folder):
         variants = Variants(rows)
-        upserts = [*changes.upserts(rows), *changes.own_upserts(rows, folder)]
+        upserts = [*changes.upserts(rows), *changes.own_upserts(rows, folder, options.upserted_part)]
         every = [*variants.all({}), *upserts, *changes.silvers(rows, folder)]
         chosen = [one for one in every if {one.group, one.name} & asked]
         if unknown := asked - {*GROUPS, *wanted} - {one.name for one in every}:
