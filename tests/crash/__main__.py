@@ -25,8 +25,9 @@ WITHOUT_SPARK = (
     "journal.open", "journal.state", "run.branch", "init.tables", "table.create", "write", "data.append", "data.overwrite",
     "data.evolve", "quarantine", "branch.commit", "gate", "object.put", "merge.request", "merge.commit", "run.branch.remove",
     "run.branch.expire", "rebase.branch", "rebase.commit", "undo.tables", "publish.prepare", "publish.create",
-    "publish.add_columns", "publish.stage", "publish.copy", "publish.begin", "publish.head", "publish.delete", "publish.insert",
-    "publish.ledger", "publish.commit", "publish.rollback", "publish.cleanup", "ops.project",
+    "publish.add_columns", "publish.widen", "publish.describe", "publish.relate", "publish.stage", "publish.copy",
+    "publish.begin", "publish.head", "publish.delete", "publish.insert", "publish.ledger", "publish.commit",
+    "publish.rollback", "publish.cleanup", "ops.project",
 )  # fmt: skip
 """The steps that are passed without Spark; the others of `medallion.lakehouse.steps.STEPS` need it, or a source."""
 WITHOUT_SERVER = ("publish.stage", "publish.prepare")

@@ -178,8 +178,9 @@ def scenario(step: str) -> str:
     """The command, and what it meets, in which a step is passed."""
     return {
         "init.tables": "first", "table.create": "first", "branch.commit": "first", "publish.create": "first",
-        "publish.prepare": "first", "data.evolve": "columns", "publish.add_columns": "columns", "rebase.branch": "conflict",
-        "rebase.commit": "conflict", "run.branch.expire": "expire", "publish.rollback": "outrun", "undo.tables": "revert",
+        "publish.prepare": "first", "data.evolve": "columns", "publish.add_columns": "columns", "publish.describe": "columns",
+        "publish.relate": "columns", "publish.widen": "wider", "rebase.branch": "conflict", "rebase.commit": "conflict",
+        "run.branch.expire": "expire", "publish.rollback": "outrun", "undo.tables": "revert",
     }.get(step, "run")  # fmt: skip
 
 
@@ -195,7 +196,11 @@ def run_case(site: Site, step: str, kind: str, seed: int) -> Result | None:
     site.watch.told = []
     if what == "columns":
         site.place = site.watch.place = replace(site.place, columns=site.place.columns + 1)
-    ended = site.child(fault, {"first": "run", "columns": "run"}.get(what, what), HUNG_S if kind == "no answer" else PATIENCE_S)
+    if what == "wider":
+        site.place = site.watch.place = replace(site.place, digits=site.place.digits + 1)
+    ended = site.child(
+        fault, "run" if what in ("first", "columns", "wider") else what, HUNG_S if kind == "no answer" else PATIENCE_S
+    )
     missed = isinstance(ended, Ended) and not ended.happened
     if isinstance(ended, Ended):
         site.watch.told.append((f"the command ({step}, {kind})", _told(ended)))

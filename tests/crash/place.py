@@ -11,21 +11,23 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
 
 import pyarrow as pa
 from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.schema import Schema
 from pyiceberg.table import Table
-from pyiceberg.types import LongType
+from pyiceberg.types import DecimalType, LongType
 
 from medallion import cli, job, pipeline, terminal
 from medallion import settings as settings_module
 from medallion.commands import ops, undo
-from medallion.contract import LAYERS, Column, Contract, Delivery
+from medallion.contract import LAYERS, Column, Contract, Delivery, Rule
 from medallion.domain import Domains
 from medallion.errors import ServiceUnavailable
 from medallion.lakehouse.history import DATE_PROPERTY, Delivered, deliveries
@@ -35,11 +37,14 @@ from medallion.lakehouse.steps import step
 from medallion.lakehouse.table import open_static
 from medallion.layers.bronze import DELIVERY_PROPERTY
 from medallion.pipeline import Lake, Request
+from medallion.rule_kinds import Reference
 from medallion.settings import Settings
 from tests.lake_tables import gold, write
 
 FIRST = date(2024, 1, 1)
 ROWS_A_DAY = 3
+DIGITS = 10
+"""Of the column `amount`, at first."""
 DELIVERY = Delivery("csv", "none", "", "{year}/{month}/{day}/", "daily", "", "history")
 REFUSED = {
     "rule": "planted", "severity": "error", "passed": False, "bad": 1, "judged": 3, "tolerance": 0.0,
@@ -64,12 +69,14 @@ class Told:
 class Place:
     """One domain with a journal and a warehouse of its own; can be handed to another process.
 
-    `columns` is how many columns the table `totals` has beyond its first ones.
+    `columns` is how many columns the table `totals` has beyond its first ones, which its description and that of `latest`
+    tell; `digits` how many more digits its column `amount` has than at first.
     """
 
     settings: Settings
     domain: str
     columns: int = 0
+    digits: int = 0
     with_spark: ClassVar = False
 
     @property
@@ -79,11 +86,17 @@ class Place:
     @property
     def totals(self) -> Contract:
         more = {f"more_{n}": "bigint" for n in range(self.columns)}
-        return gold("totals", {"day": "date", "counted": "bigint", "run": "string"} | more, domain=self.domain)
+        types = {"day": "date", "counted": "bigint", "run": "string", "amount": f"decimal({DIGITS + self.digits},2)"} | more
+        made = gold("totals", types, domain=self.domain, key=("day",), description=f"days, with {self.columns} more columns")
+        return replace(made, columns=tuple(replace(c, required=c.name == "day", description=c.name) for c in made.columns))
 
     @property
     def latest(self) -> Contract:
-        return gold("latest", {"run": "string", "days": "bigint"}, domain=self.domain)
+        to = Reference(("last",), self.totals.dataset, ("day",))
+        known = Rule("last_is_known", "error", 0, "", passes="true", reference=to)
+        types = {"run": "string", "days": "bigint", "last": "date"}
+        told = f"the newest run, beside {self.columns} more columns"
+        return gold("latest", types, domain=self.domain, rules=(known,), description=told)
 
     @property
     def domains(self) -> Domains:
@@ -92,7 +105,7 @@ class Place:
     @property
     def published(self) -> dict[str, str]:
         """The tables that the warehouse shows, and their columns."""
-        return {self.totals.dataset: "day, counted, run", self.latest.dataset: "run, days"}
+        return {self.totals.dataset: "day, counted, run, amount", self.latest.dataset: "run, days, last"}
 
     # ── the commands ──────────────────────────────────────────────────────────────────────────
     def run(self, day: date, *, refused: bool = False, only_bronze: bool = False) -> Told:
@@ -156,10 +169,11 @@ class _Writer:
             return
         if with_gold:
             more = {f"more_{n}": n for n in range(self.place.columns)}
-            totals = [{"day": each, "counted": n, "run": run.id} | more for each, n in sorted(days.items())]
+            of = [{"day": each, "counted": n, "amount": Decimal(n)} for each, n in sorted(days.items())]
+            totals = [each | {"run": run.id} | more for each in of]
             self._quarantine(lake, run, day)
             self._one(lake, run, self.place.totals, "data.overwrite", day, lambda table: _replace(table, totals))
-            latest = [{"run": run.id, "days": len(days)}]
+            latest = [{"run": run.id, "days": len(days), "last": max(days)}]
             self._one(lake, run, self.place.latest, "data.overwrite", day, lambda table: _replace(table, latest))
         if self.refused:
             run.writes[-1]["verdicts"] = [REFUSED]
@@ -191,21 +205,36 @@ def _commit(lake: Lake, run: Run, dataset: str, content: dict[str, Any]) -> None
 
 
 def _evolved(lake: Lake, run: Run, contract: Contract, content: dict[str, Any]) -> dict[str, Any]:
-    """With the columns that the contract has and the table lacks."""
-    there = open_static(lake.settings.s3, content).schema().column_names
-    lacking: list[Column] = [column for column in contract.columns if column.name not in there]
-    if not lacking or contract.layer != "gold":
+    """With the columns that the contract has and the table lacks, and as wide as there."""
+    there = open_static(lake.settings.s3, content).schema()
+    lacking: list[Column] = [column for column in contract.columns if column.name not in there.column_names]
+    wider = [column for column in contract.columns if _wider(there, column)]
+    if not (lacking or wider) or contract.layer != "gold":
         return content
 
     def evolve(table: Table) -> None:
         with table.update_schema() as update:
             for column in lacking:
                 update.add_column(column.name, LongType())
+            for column in wider:
+                update.update_column(column.name, DecimalType(_precision(column), 2))
 
     with step("data.evolve"):
         evolved = write(lake.settings.s3, content, evolve)
         _commit(lake, run, contract.dataset, evolved)
     return evolved
+
+
+def _wider(schema: Schema, column: Column) -> bool:
+    """Whether a table's decimals have fewer digits than the contract's."""
+    if not column.type.startswith("decimal") or column.name not in schema.column_names:
+        return False
+    there = schema.find_type(column.name)
+    return isinstance(there, DecimalType) and there.precision < _precision(column)
+
+
+def _precision(column: Column) -> int:
+    return int(column.type.partition("(")[2].partition(",")[0])
 
 
 def _emptied(s3: Any, content: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +260,8 @@ def _counted(s3: Any, content: dict[str, Any], contract: Contract) -> dict[date,
     if content["snapshotId"] in (-1, None):
         return {}
     table = open_static(s3, content)
-    if {column.name for column in contract.columns} - set(table.schema().column_names):
+    schema = table.schema()
+    if any(column.name not in schema.column_names or _wider(schema, column) for column in contract.columns):
         return {}
     return {row["day"]: row["counted"] for row in table.scan().to_arrow().to_pylist()}
 
