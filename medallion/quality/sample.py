@@ -59,7 +59,8 @@ def look(frame: DataFrame, rules: Sequence[Rule], contract: Contract) -> Sample 
         varied = {name for i, name in enumerate(columns, 1) if len({row[i] for row in rows}) > min(FEW, len(rows) // 2)}
         numbers: set[int] = set()
         if not all(row[0] for row in rows):
-            broken = f.concat(*[f.when(passes([rule]), "").otherwise(f"{i} ") for i, rule in enumerate(rules)])
+            which = f.concat(*[f.when(passes([rule]), "").otherwise(f"{i} ") for i, rule in enumerate(rules)])
+            broken = f.when(passes(rules), "").otherwise(which)  # rule by rule only for the few that broke something
             numbers = {int(number) for row in frame.select(broken).take(ROWS) for number in row[0].split()}
     return Sample(frozenset(rules[number].name for number in numbers), frozenset(varied))
 
