@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -132,9 +133,15 @@ def _build(name: str, conf: dict[str, str], *, quick: bool = False) -> SparkSess
 
 @contextmanager
 def sized(spark: SparkSession, settings: Settings, rows: int) -> Iterator[None]:
-    """Tune the session for a piece of work over about so many rows, and put it back."""
+    """Tune the session for a piece of work over about so many rows, and put it back.
+
+    Of many rows the JVM is rid of when the work is done: a frame made of a delivery has all of them in its memory for as long
+    as Python has the frame, and frames that are part of a cycle are there until Python looks for cycles, which may be
+    many deliveries later.
+    """
     if rows > settings.spark.small_rows:
         yield
+        gc.collect()
         return
     with tuned(spark, SMALL):
         yield
