@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import time
 from collections.abc import Callable
 
 from medallion.errors import ServiceUnavailable, SettingsError
@@ -23,6 +24,7 @@ OWNERS = {
 """The service that listens on each port of `medallion.settings.Ports`."""
 
 _RANGE = range(20_000, 30_000)  # below the range from which systems take ports for outgoing connections
+_GONE_S = 2.0
 
 
 def taken(port: int) -> bool:
@@ -33,6 +35,16 @@ def taken(port: int) -> bool:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return True
+    return False
+
+
+def _stays_taken(port: int) -> bool:
+    """Whether something goes on listening there: a server of ours that was killed holds its port until all of it is gone."""
+    until = time.monotonic() + _GONE_S
+    while taken(port):
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.05)
     return False
 
 
@@ -60,13 +72,13 @@ def settle(state: State, wanted: Ports, report: Callable[[str], None]) -> None:
         if started and started.ports.get(name) == port and process.recorded(state.record(owner)):
             state.ports[name] = port
             continue
-        if name in fixed and taken(port):
+        if name in fixed and _stays_taken(port):
             raise ServiceUnavailable(
                 f"port {port} of {owner} is taken by another program; it is set by ports.{name}",
                 hint=f"stop that program, or set MEDALLION_PORTS__{name.upper()} to another port (0 chooses a free one)",
             )
         others = {other for key, other in (state.ports | fixed).items() if key != name}
-        if name not in fixed and (not port or port in others or taken(port)):
+        if name not in fixed and (not port or port in others or _stays_taken(port)):
             if port:
                 report(f"port {port} of {owner} was taken by another program; choosing another one")
             port = _choose(others)

@@ -58,7 +58,7 @@ class Worker:
                 self._site = None
                 if not again:
                     return f"seed {seed} broke, and is not counted: {error!r}"
-                services.up(self.stack, lambda _: None, guard=os.getpid())
+                self.stack = services.up(self.stack, lambda _: None, guard=os.getpid())  # a server may have another port now
         raise AssertionError
 
     def _place(self, fresh: bool) -> Site:
