@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +31,8 @@ NO_ANCESTOR = "2e1cfa82b035c26cbbbdae632cea070514eb8b773f616aaeaf668e2f0be8f10d"
 """The hash of a reference that has no commit yet."""
 KEPT_HASHES = 4
 """Of so many hashes the contents are kept: what a run began with, what was judged, and what it is put onto."""
+_FIRST_PAGES, _LARGEST_PAGE = (10, 40, 160), 250
+"""So many entries of the log are asked for at once; the server gives 250 at the most."""
 
 Content = dict[str, Any]
 """A Nessie content as the server sent it: `type`, `id`, and for a table `metadataLocation`, …"""
@@ -172,7 +175,7 @@ class Nessie:
         """Commits from `at` backwards, newest first, `until` (a hash) excluded."""
         if at.hash == NO_ANCESTOR:
             return
-        for count, entry in enumerate(self._pages(f"trees/{_path(at)}/history", "logEntries", {})):
+        for count, entry in enumerate(self._newest_first(at, {})):
             meta = entry["commitMeta"]
             if meta["hash"] == until or (limit is not None and count >= limit):
                 return
@@ -183,7 +186,7 @@ class Nessie:
         removed something."""
         if at.hash == NO_ANCESTOR:
             return
-        for entry in self._pages(f"trees/{_path(at)}/history", "logEntries", {"fetch": "ALL"}):
+        for entry in self._newest_first(at, {"fetch": "ALL"}):
             if entry["commitMeta"]["hash"] == until:
                 return
             changed = [each for each in entry.get("operations") or () if each["type"] in ("PUT", "DELETE")]
@@ -235,10 +238,18 @@ class Nessie:
         return str(answer.json()["targetBranch"]["hash"])
 
     # ── plumbing ──────────────────────────────────────────────────────────────────────────────
-    def _pages(self, path: str, field: str, parameters: dict[str, str]) -> Iterator[dict[str, Any]]:
+    def _newest_first(self, at: Reference, parameters: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """Entries of the log. Most who ask want the newest few, so the first page is small, each later one larger."""
+        sizes = chain(_FIRST_PAGES, repeat(_LARGEST_PAGE))
+        return self._pages(f"trees/{_path(at)}/history", "logEntries", parameters, sizes)
+
+    def _pages(
+        self, path: str, field: str, parameters: dict[str, str], sizes: Iterator[int] | None = None
+    ) -> Iterator[dict[str, Any]]:
         token: str | None = None
         while True:
-            page = self._get(path, parameters | ({"page-token": token} if token else {}))
+            asked = parameters | ({"page-token": token} if token else {}) | ({"max-records": str(next(sizes))} if sizes else {})
+            page = self._get(path, asked)
             yield from page[field]
             token = page.get("token") if page.get("hasMore") else None
             if not token:
