@@ -21,7 +21,7 @@ from medallion.pipeline import Lake, Request, execute
 
 NEXT = date(2024, 1, 2)
 _CHANGED = "(l_orderkey * 7 + l_linenumber) % 100 = 3"
-_IN_A_FILE = 1_100_000
+_IN_A_FILE = 400_000
 """Rows of a delivery: it has to fit the driver's memory."""
 _MODES = ("write.merge.mode", "write.update.mode", "write.delete.mode")
 
