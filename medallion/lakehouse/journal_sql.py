@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS ops.steps (
   detail jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS steps_of_run ON ops.steps (run_id, step_id);
+CREATE INDEX IF NOT EXISTS runs_by_opening ON ops.runs (opened_at DESC, run_id DESC);
 ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS ended_at timestamptz;
 ALTER TABLE ops.runs ADD COLUMN IF NOT EXISTS reverted_by text;
 UPDATE ops.runs SET ended_at = changed_at WHERE ended_at IS NULL

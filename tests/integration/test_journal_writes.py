@@ -88,3 +88,11 @@ def test_runs_of_before_are_found_too(stack: Settings) -> None:
         assert (row["run_id"], row["metrics"]) == (run, {"rows": 7})
         told(journal, dataset, "merged", date(2013, 1, 3), 8)
         assert len(journal.merged_metrics(dataset, date(2014, 1, 1), 9)) == 2
+
+
+def test_the_newest_runs_are_found_without_reading_all(stack: Settings) -> None:
+    with Journal(stack.postgres), postgres.connect(stack.postgres) as connection:
+        connection.execute("SET enable_seqscan = off")  # of a few runs, reading all is cheaper
+        connection.execute("SET enable_sort = off")
+        rows = connection.execute("EXPLAIN SELECT * FROM ops.runs ORDER BY opened_at DESC, run_id DESC LIMIT 50")
+        assert "runs_by_opening" in rows.fetchall()[1][0]
