@@ -34,7 +34,7 @@ from medallion.lakehouse.history import DATE_PROPERTY, Delivered, deliveries
 from medallion.lakehouse.nessie import Operation, OutcomeUnknown, commit_body
 from medallion.lakehouse.run import Run
 from medallion.lakehouse.steps import step
-from medallion.lakehouse.table import open_static
+from medallion.lakehouse.table import open_static, reaching
 from medallion.layers.bronze import DELIVERY_PROPERTY
 from medallion.pipeline import Lake, Request
 from medallion.rule_kinds import Reference
@@ -150,6 +150,10 @@ class _Writer:
     refused: bool
 
     def __call__(self, lake: Lake, run: Run, request: Request, selected: tuple[str, ...], report: Any) -> None:
+        with reaching(lake.settings.s3, "the tables' files"):  # as a run says it of Spark
+            self._all(lake, run, request, selected)
+
+    def _all(self, lake: Lake, run: Run, request: Request, selected: tuple[str, ...]) -> None:
         bronze, s3, day = self.place.bronze, lake.settings.s3, request.logical_date
         delivered = _delivered(day)
         run.reads |= set(selected)
