@@ -50,7 +50,7 @@ quality.add_argument("--data", type=Path, default=ROOT / ".medallion" / "bench",
 quality.add_argument("--tpchgen", default="tpchgen-cli", help="the program that makes them")
 quality.add_argument(
     "--upserted-part", type=int, default=6, metavar="N",
-    help="the engine's own upsert is of one order in N (1: all of them)",
+    help="the engine's own upsert is of one order in N; of all of them (1) with SPARK_DRIVER_MEMORY=8g, for the delivery",
 )  # fmt: skip
 quality.add_argument("--write", type=Path, help="a file for the table, as Markdown")
 

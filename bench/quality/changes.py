@@ -21,8 +21,6 @@ from medallion.pipeline import Lake, Request, execute
 
 NEXT = date(2024, 1, 2)
 _CHANGED = "(l_orderkey * 7 + l_linenumber) % 100 = 3"
-_IN_A_FILE = 400_000
-"""Rows of a delivery: it has to fit the driver's memory."""
 _MODES = ("write.merge.mode", "write.update.mode", "write.delete.mode")
 
 
@@ -75,7 +73,6 @@ def own_upserts(rows: Lineitem, folder: Path, one_in: int) -> list[Variant]:
     main. Beside it a bare MERGE of what bronze has of them into a table of the same rows: of one order in `one_in`."""
     part = f"l_orderkey % {one_in} = 0"
     size = f"1/{one_in} of lineitem" if one_in > 1 else "lineitem"
-    files = -(-round(rows.rows / one_in) // _IN_A_FILE)
 
     def on_main_(lake: Lake, round_: int) -> str:
         return f"{session.attach(lake.spark(), lake.settings, MAIN)}.silver.{NAME}.changed_upsert_{round_}"
@@ -83,9 +80,12 @@ def own_upserts(rows: Lineitem, folder: Path, one_in: int) -> list[Variant]:
     def deliver(lake: Lake, round_: int) -> None:
         changed = f"SELECT * REPLACE (l_quantity + 1 AS l_quantity) FROM '{rows.clean}/*.parquet' WHERE {part} AND {_CHANGED}"
         for day, select in ((DAY, f"FROM '{rows.clean}/*.parquet' WHERE {part}"), (NEXT, changed)):
-            _deliver(lake, folder, day, f"changed_{round_}", select, files if day == DAY else 1)
+            _deliver(lake, folder, day, f"changed_{round_}", select)
             if day == DAY:
                 _run(lake, day, "silver", f"changed_upsert_{round_}")
+        wanted = duckdb.execute(f"SELECT count(*) FROM '{rows.clean}/*.parquet' WHERE {part}").fetchall()[0][0]
+        if (found := lake.spark().table(on_main_(lake, round_)).count()) != wanted:
+            raise SystemExit(f"the upserted table has {found} rows; expected {wanted}")
 
     def plain(lake: Lake, round_: int) -> None:
         """The same rows in a table of its own, of the same columns."""
@@ -201,14 +201,11 @@ def silvers(rows: Lineitem, folder: Path) -> list[Variant]:
     ]  # fmt: skip
 
 
-def _deliver(lake: Lake, folder: Path, day: date, name: str, select: str, files: int = 1) -> None:
-    """Bring what a query finds into bronze, as CSV; in several files where one would be too much for the driver."""
+def _deliver(lake: Lake, folder: Path, day: date, name: str, select: str) -> None:
+    """Bring what a query finds into bronze, as CSV."""
     file = folder / "lines.csv"
-    for number in range(files):
-        part = f"FROM ({select}) WHERE hash(l_orderkey) % {files} = {number}"
-        duckdb.execute(f"COPY ({part}) TO '{file}' (FORMAT csv, HEADER)")
-        target = f"s3://bronze-raw-data/domain={NAME}/{name}/{day:%Y/%m/%d}/lines_{number}.csv"
-        lake.store.put(target, file.read_bytes(), "text/csv")
+    duckdb.execute(f"COPY ({select}) TO '{file}' (FORMAT csv, HEADER)")
+    lake.store.put(f"s3://bronze-raw-data/domain={NAME}/{name}/{day:%Y/%m/%d}/lines.csv", file.read_bytes(), "text/csv")
     _run(lake, day, "bronze", name)
 
 
