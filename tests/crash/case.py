@@ -35,7 +35,7 @@ _RECORDS: dict[Server, dict[str, str]] = {
 
 SERVERS: dict[str, tuple[Server, ...]] = {
     "journal": ("journal",), "run": ("nessie", "journal"), "init": ("nessie", "minio"), "table": ("minio",), "land": ("minio",),
-    "write": ("nessie", "minio", "journal"), "data": ("nessie", "minio"), "quarantine": ("nessie", "minio"),
+    "fetch": ("minio",), "write": ("nessie", "minio", "journal"), "data": ("nessie", "minio"), "quarantine": ("nessie", "minio"),
     "branch": ("nessie",), "gate": ("minio", "nessie"), "object": ("minio",), "merge": ("nessie",), "merge.request": ("journal",),
     "rebase": ("nessie",), "undo": ("nessie", "minio"), "publish": ("warehouse",),
     "ops": ("journal", "nessie"),
