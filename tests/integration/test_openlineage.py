@@ -174,6 +174,48 @@ def test_what_cannot_be_told_is_not_in_the_way(settings: Settings, domain: str, 
 
 
 @POSTGRES
+def test_what_the_receiver_refuses_for_good_is_not_in_the_way(settings: Settings, domain: str, lake: LakeTables) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+    domains, lines = Domains({contract.dataset: contract}, {}), list[str]()
+    lake.commit({contract: []})
+    with Receiver() as receiver, ProtocolRuns(settings) as runs, _sends_to(receiver, settings, domains) as to:
+
+        def ended(version: int) -> str:
+            name = handed_over(runs, contract, version)
+            with lineage_sent(to, lines.append):
+                merge_run(to, name, lambda line: None)
+            return name
+
+        # it is not the event that these answers are about: the key, the address, the moment
+        for answer in (401, 403, 404, 408, 429, 503):
+            receiver.answer = answer
+            _end(to, lines.append) if lines else ended(1)
+            assert lines.pop().startswith(f"lineage could not be sent, and will be by the next run: HTTPError: {answer}")
+            lines.append("")
+        lines.clear()
+        receiver.answer = 201
+        _end(to, lines.append)
+        assert (len(receiver.take()), lines) == (6, [])
+
+        receiver.answers = {f"{contract.dataset}.rules": 422}
+        refused, after = ended(2), ended(3)
+        assert [*dict.fromkeys(each["job"]["name"] for each in receiver.take())] == ["test", contract.dataset]
+        assert lines == [
+            f"lineage of {name}: the receiver refuses an event, which is left out: "
+            f"START of {contract.dataset}.rules: 422 Unprocessable Entity (and 1 more)"
+            for name in (refused, after)
+        ]
+        for name in (refused, after):
+            [sent] = [step for step in runs.journal.steps(name) if step["name"] == "lineage.send"]
+            assert (sent["outcome"], sent["detail"]["events"]) == ("done", 6)
+            assert sent["detail"]["refused"] == [
+                f"{kind} of {contract.dataset}.rules: 422 Unprocessable Entity" for kind in ("START", "COMPLETE")
+            ]
+        _end(to, lines.append)
+        assert (receiver.take(), len(lines)) == ([], 2), "it is not tried again"
+
+
+@POSTGRES
 def test_a_command_that_ends_while_others_are_at_work(
     settings: Settings, domain: str, lake: LakeTables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
