@@ -15,6 +15,22 @@ from typing import Any
 from openlineage.client import generated
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 
+from medallion.contract import Contract
+from tests.protocol_runs import ProtocolRuns
+
+VERDICT = {
+    "rule": "sound", "severity": "error", "tolerance": 0.0, "bad": 0, "judged": 2, "passed": True, "samples": ["id=1"],
+    "description": "It is sound.", "allowed": "",
+}  # fmt: skip
+
+
+def handed_over(runs: ProtocolRuns, contract: Contract, version: int, **verdict: Any) -> str:
+    """A run that wrote two rows, to be judged and merged. Returns: its id."""
+    run = runs.handed_over({contract: [{"id": 1, "v": version}, {"id": 2, "v": version}]})
+    run.writes[0] |= {"rows_in": 2, "rows_out": 2, "quarantined": 0, "warned": 0, "verdicts": [VERDICT | verdict]}
+    run.save(runs.journal, "written")
+    return run.id
+
 
 class Receiver(HTTPServer):
     """Takes what is posted to it; `answer` is its status code, `answers` those to the events of some jobs."""

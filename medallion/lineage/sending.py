@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -84,6 +84,7 @@ class _Sending:
         self._lake, self._since, self._report, self._warehouses = lake, since, report, warehouses
         self._until = monotonic() + _BUDGET_S
         self._tried: set[str] = set()
+        self._opened: Transport | None = None
         self.sent = 0
         self.kept: MedallionError | None = None
 
@@ -93,14 +94,22 @@ class _Sending:
         if not runs and not publications:
             return
         of = _Columns(self._lake)
-        with closing(transport(self._lake.settings.lineage)) as way:
+        try:
             while runs or publications:
                 ended: Iterator[_Made] = ((str(row["run_id"]), partial(_of_run, self._lake, of, row)) for row in runs)
                 for name, events in chain(ended, self._of_publications(of, publications)):
-                    self._one(way, name, events)
+                    self._one(name, events)
                     if monotonic() > self._until:
                         raise _OutOfTimeError
                 runs, publications = self._unsent()
+        finally:
+            if self._opened:
+                self._opened.close()
+
+    def _way(self) -> Transport:
+        """Opened within a step: what fails there is noted, with the time from which on all is to be sent."""
+        self._opened = self._opened or transport(self._lake.settings.lineage)
+        return self._opened
 
     def _unsent(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What is to be sent and was not tried yet."""
@@ -110,7 +119,7 @@ class _Sending:
         self._tried |= {row["run_id"] for row in runs} | {row["publication_id"] for row in publications}
         return runs, publications
 
-    def _one(self, way: Transport, name: str, events: Callable[[], list[Event]]) -> None:
+    def _one(self, name: str, events: Callable[[], list[Event]]) -> None:
         """Send one run or publication. One that cannot be told is left out, so that it is not in the way of those after it."""
         journal, untold = self._lake.journal, {}
         try:
@@ -131,7 +140,7 @@ class _Sending:
             with journal.step(name, "lineage.send", since=self._since, to=to, **untold) as found:
                 for n, event in enumerate(told[begin:], start=begin + 1):
                     try:
-                        way.send(event)
+                        self._way().send(event)
                     except RefusedError as error:
                         refused.append(f"{event['eventType']} of {event['job']['name']}: {error}")
                         found["refused"] = refused

@@ -30,7 +30,7 @@ class Transport(Protocol):
     def send(self, event: Event) -> None:
         """Return when the receiver has the event. Raises: RefusedError; any other, if it may take the event later."""
 
-    def close(self) -> None:
+    def close(self) -> object:
         """End the connection; nothing is under way."""
 
 
@@ -49,11 +49,21 @@ def transport(settings: Lineage) -> Transport:
         assert settings.path is not None, "the settings see to it"
         settings.path.expanduser().parent.mkdir(parents=True, exist_ok=True)
         return _File(FileTransport(FileConfig(log_file_path=str(settings.path.expanduser()), append=True)))
+    if settings.transport == "kafka":
+        return _kafka(settings)
     assert settings.url is not None, "the settings see to it"
     config = HttpConfig(url=settings.url, endpoint=settings.endpoint, timeout=settings.timeout_s, retry={"total": 1})
     if settings.token:
         config.auth = ApiKeyTokenProvider({"apiKey": settings.token.get_secret_value()})
     return _Http(HttpTransport(config))
+
+
+def _kafka(settings: Lineage) -> Transport:
+    try:
+        from medallion.lineage.kafka import KafkaTopic
+    except ImportError as error:
+        raise InputError("confluent-kafka is not installed", hint="it is medallion's extra `kafka`") from error
+    return KafkaTopic(settings)
 
 
 class _File:

@@ -14,7 +14,6 @@ import pytest
 from pydantic import SecretStr
 
 from medallion.afterwards import lineage_sent
-from medallion.contract import Contract
 from medallion.domain import Domains, Transform
 from medallion.errors import GateRefused
 from medallion.evidence import uri
@@ -25,24 +24,11 @@ from medallion.lineage.events import run_id
 from medallion.pipeline import Lake, merge_run
 from medallion.settings import Lineage, Settings
 from tests.lake_tables import LakeTables, gold
-from tests.lineage_events import Receiver, ends
+from tests.lineage_events import Receiver, ends, handed_over
 from tests.protocol_runs import ProtocolRuns
 from tests.warehouse import POSTGRES, with_warehouse
 
 pytest_plugins = ["tests.warehouse"]
-
-VERDICT = {
-    "rule": "sound", "severity": "error", "tolerance": 0.0, "bad": 0, "judged": 2, "passed": True, "samples": ["id=1"],
-    "description": "It is sound.", "allowed": "",
-}  # fmt: skip
-
-
-def handed_over(runs: ProtocolRuns, contract: Contract, version: int, **verdict: Any) -> str:
-    """A run that wrote two rows, to be judged and merged. Returns: its id."""
-    run = runs.handed_over({contract: [{"id": 1, "v": version}, {"id": 2, "v": version}]})
-    run.writes[0] |= {"rows_in": 2, "rows_out": 2, "quarantined": 0, "warned": 0, "verdicts": [VERDICT | verdict]}
-    run.save(runs.journal, "written")
-    return run.id
 
 
 @POSTGRES
@@ -131,6 +117,7 @@ def test_events_are_received_whole_and_none_is_lost_or_doubled(
                 third
             )
             assert "does not answer" in lines.pop()
+            to.settings = to_file
             monkeypatch.setitem(sys.modules, "openlineage.client.transport.file", None)
             with lineage_sent(to, lines.append):
                 pass
