@@ -53,7 +53,7 @@ def evaluate(settings: Settings, contracts: Mapping[str, Contract], now: datetim
             store.alone(opened)
             now = now or datetime.now(UTC)
             new, over, problems = _look(opened, contracts, rules, tuple(channels), now)
-        sending = outbox.send(opened, channels, now)
+        sending = outbox.send(opened, channels, now, settings.alerts.tries)
     return Look(tuple(new), tuple(over), sending.sent, sending.waiting, (*problems, *sending.problems))
 
 
@@ -84,7 +84,7 @@ def _look(
     opened: store.Connection, contracts: Mapping[str, Contract], rules: Rules, channels: tuple[str, ...], now: datetime
 ) -> tuple[list[Alert], list[Alert], list[str]]:
     standings = lateness.standings(opened, contracts)
-    lateness.keep(opened, standings)
+    lateness.keep(opened, standings, now)
     findings: list[Finding] = []
     problems: list[str] = []
     asked = {"now": now, "hours": rules.look_back_hours}

@@ -155,9 +155,16 @@ ORDER BY a.alert_id
 MESSAGE = "INSERT INTO ops.alert_messages (channel, event, alert_ids, created_at, next_try_at) VALUES (%s, %s, %s, %s, %s)"
 
 FRESHNESS = """
-INSERT INTO ops.freshness (dataset, newest_date, merged_at, next_date, due_at)
-SELECT dataset, newest_date, merged_at, next_date, due_at FROM jsonb_to_recordset(%s)
+INSERT INTO ops.freshness (dataset, newest_date, merged_at, next_date, due_at, seen_at)
+SELECT dataset, newest_date, merged_at, next_date, due_at, %(now)s FROM jsonb_to_recordset(%(rows)s)
   AS f(dataset text, newest_date date, merged_at timestamptz, next_date date, due_at timestamptz)
 ON CONFLICT (dataset) DO UPDATE SET newest_date = excluded.newest_date, merged_at = excluded.merged_at,
-  next_date = excluded.next_date, due_at = excluded.due_at
+  next_date = excluded.next_date, due_at = excluded.due_at, seen_at = excluded.seen_at
 """
+
+GONE = """
+DELETE FROM ops.freshness WHERE dataset <> ALL(%(datasets)s)
+  AND (split_part(dataset, '.', 2) = ANY(%(domains)s) OR seen_at < %(now)s - make_interval(days => %(days)s))
+"""
+"""Rows of datasets without a contract here: of a domain that is known here, or which nobody who knows it has seen for so many
+days."""

@@ -81,6 +81,7 @@ STEPS = {
     "alert.send": "a message about alerts is sent to a channel",
     "alert.test": "a message is sent to a channel, to see that it comes",
     "alert.sent": "that it was sent, or not, is noted",
+    "alert.resend": "a message that its channel refused is to be sent again",
     "alert.acknowledge": "somebody takes note of alerts",
     "alert.silence": "alerts of some kind are not sent for a while",
     "alert.unsilence": "they are again",
