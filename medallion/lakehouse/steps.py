@@ -41,6 +41,7 @@ STEPS = {
     "rebase.rules": "the rules on all rows are judged again",
     "undo.tables": "earlier states of tables are made by metadata and committed to the branch of a revert or a restore",
     "undo.rules": "the rules on all rows of what a revert took rows from are judged again",
+    "publish.whole": "a publication of gold or marts, with all its steps; how it ended",
     "publish.prepare": "the ledger, where it is missing",
     "publish.create": "a table in the warehouse",
     "publish.add_columns": "further columns of a table in the warehouse",

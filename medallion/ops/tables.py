@@ -247,6 +247,7 @@ CREATE TABLE IF NOT EXISTS ops.alert_runs (
   run_id text PRIMARY KEY,
   looked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX IF NOT EXISTS steps_of_whole_publications ON ops.steps (began_at) WHERE name = 'publish.whole';
 COMMENT ON TABLE ops.alert_runs IS 'the runs that ended and were looked at for alerts, in the transaction that opened these';
 
 CREATE TABLE IF NOT EXISTS ops.silences (
