@@ -51,7 +51,7 @@ class TookTooLong(ServiceUnavailable):
 def connected(*, writing: bool = False) -> Iterator[psycopg.Connection[Any]]:
     """One transaction; ends with a commit.
 
-    Raises: ServiceUnavailable if PostgreSQL does not answer; TookTooLong; NothingYet if tables are missing.
+    Raises: ServiceUnavailable if PostgreSQL does not answer; TookTooLong; NothingYet if tables or columns are missing.
     """
     postgres = load().postgres
     place = f"{postgres.host}:{postgres.port}/{postgres.database}"
@@ -70,6 +70,8 @@ def connected(*, writing: bool = False) -> Iterator[psycopg.Connection[Any]]:
             if missing:
                 raise NothingYet
             yield connection
+    except psycopg.errors.UndefinedColumn as error:  # of an older version of medallion
+        raise NothingYet from error
     except psycopg.errors.QueryCanceled as error:
         raise TookTooLong(
             f"a question of this page took too long, and was given up: {STATEMENT_S} s are allowed ({_first_line(error)}); "

@@ -143,8 +143,10 @@ def silences(db: Database) -> pd.DataFrame:
 
 
 def unsent(db: Database) -> pd.DataFrame:
-    """Per channel the messages that wait to be sent, since when, and why the last try failed."""
-    columns = {"channel": "text", "messages": "int", "since": "time", "tries": "int", "error": "text"}
+    """Per channel the messages that wait to be sent, or were set aside because the channel refuses them (`aside`); since when,
+    why the last try failed, and their numbers."""
+    columns = {"channel": "text", "messages": "int", "since": "time", "error": "text", "aside": "bool", "ids": "text"}
     return frame(db, columns, """
-        SELECT channel, count(*), min(created_at), max(tries), (array_agg(error ORDER BY next_try_at DESC))[1]
-        FROM ops.alert_messages WHERE sent_at IS NULL AND tries > 0 GROUP BY 1 ORDER BY 1""")  # fmt: skip
+        SELECT channel, count(*), min(created_at), (array_agg(error ORDER BY next_try_at DESC))[1],
+          set_aside_at IS NOT NULL AS aside, string_agg(message_id::text, ' ' ORDER BY message_id)
+        FROM ops.alert_messages WHERE sent_at IS NULL AND tries > 0 GROUP BY 1, 5 ORDER BY 1, 5""")  # fmt: skip

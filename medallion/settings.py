@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from medallion.errors import SettingsError
+from medallion.settings_receivers import Alerts as Alerts
+from medallion.settings_receivers import Lineage as Lineage
+from medallion.settings_receivers import Part
 from medallion.settings_sources import overlaid, read_profile, read_stack, snowflake_variables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,11 +35,7 @@ BUCKETS = (
 EVIDENCE_BUCKET = "backup-metadata"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Nessie(_Part):
+class Nessie(Part):
     """The catalog. `uri` is the server's root, without `/api/…` or `/iceberg`."""
 
     uri: str = "http://127.0.0.1:19120"
@@ -56,7 +55,7 @@ class Nessie(_Part):
         return f"{self.uri.rstrip('/')}/iceberg"
 
 
-class S3(_Part):
+class S3(Part):
     """The object store. `endpoint` empty means AWS itself."""
 
     endpoint: str = "http://127.0.0.1:9000"
@@ -66,7 +65,7 @@ class S3(_Part):
     path_style: bool = True
 
 
-class Postgres(_Part):
+class Postgres(Part):
     """Metadata: the run journal, and Nessie's version store in a database of its own."""
 
     host: str = "127.0.0.1"
@@ -88,7 +87,7 @@ class Postgres(_Part):
         }
 
 
-class Snowflake(_Part):
+class Snowflake(Part):
     """The warehouse. With `host` set it is that endpoint (the emulator), else the real account."""
 
     account: str = "fakesnow"
@@ -116,7 +115,7 @@ class WarehousePostgres(Postgres):
     database: str = "gold"
 
 
-class Spark(_Part):
+class Spark(Part):
     """Spark, as the session builder sets it; a cluster's own file may override it."""
 
     master: str | None = None  # None: what spark-submit says, else local[2]
@@ -127,14 +126,14 @@ class Spark(_Part):
     conf: dict[str, str] = Field(default_factory=dict)
 
 
-class Runs(_Part):
+class Runs(Part):
     """How runs behave."""
 
     conflict_retries: int = 5
     failed_branch_ttl_days: int = Field(default=30, ge=1)  # how long the branch of a failed run is kept
 
 
-class Backup(_Part):
+class Backup(Part):
     """Copies of the lake in a second location: a folder, or `s3://bucket/prefix` at an endpoint of its own. Without a
     location there are none. `after_merge`: back up after every merged run. A new base backup is taken when the WAL since
     the last one has grown to `base_after_mb`. A backup waits for another one no longer than `wait_s`."""
@@ -150,43 +149,17 @@ class Backup(_Part):
     wait_s: int = Field(default=300, ge=1)
 
 
-class Alerts(_Part):
-    """Where alerts are sent: a channel's name -> its Apprise URL, which holds secrets."""
-
-    channels: dict[str, SecretStr] = Field(default_factory=dict)
-
-
 MartTarget = Literal["postgres_local", "snowflake_dev", "snowflake_prod", "spark"]
 
 
-class Marts(_Part):
+class Marts(Part):
     """The marts: where dbt builds them (`DBT_TARGET`), and the folder of the dbt project."""
 
     target: MartTarget = "postgres_local"
     project: Path = ROOT / "dbt"
 
 
-class Lineage(_Part):
-    """Where OpenLineage events of runs and publications go: nowhere; `file`, a line each at the end of `path`; or `http`, to
-    `url` with `token`. `namespace` is that of the jobs."""
-
-    transport: Literal["off", "file", "http"] = "off"
-    path: Path | None = None
-    url: str | None = None
-    endpoint: str = "api/v1/lineage"
-    token: SecretStr | None = None
-    timeout_s: float = 5.0
-    namespace: str = "medallion"
-
-    @model_validator(mode="after")
-    def _has_its_place(self) -> Self:
-        place = {"file": "path", "http": "url"}.get(self.transport)
-        if place and not getattr(self, place):
-            raise ValueError(f"lineage.transport is {self.transport}: set lineage.{place}")
-        return self
-
-
-class Source(_Part):
+class Source(Part):
     """An endpoint that deliveries are asked for: the contracts name it (`delivery.source.endpoint`).
 
     `url` is `http(s)://…`, `ftp://host:port`, `jdbc:…` or, for Delta, the folder that holds the tables.
@@ -201,7 +174,7 @@ class Source(_Part):
     first_wait_s: float = 0.5
 
 
-class Audit(_Part):
+class Audit(Part):
     """The audit log. `who` is noted beside the user of the operating system: for whom a scheduler works, say. Records older
     than `keep_days` may be removed (`medallion audit prune`)."""
 
@@ -209,7 +182,7 @@ class Audit(_Part):
     keep_days: int = Field(default=400, ge=1)
 
 
-class Ports(_Part):
+class Ports(Part):
     """Ports of the embedded stack; 0 chooses a free one, which is kept from then on."""
 
     postgres: int = 0

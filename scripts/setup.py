@@ -1,6 +1,6 @@
 """Set everything up in `.venv`: `python3 scripts/setup.py`, or `make setup`. Needs no root.
 
-The Python environment from the hashed lock, Spark's jars and Nessie from `spark-submit/pom.xml`,
+The Python environment from the hashed lock, Spark's jars, Nessie and a Kafka for the tests from `spark-submit/pom.xml`,
 MinIO from its source, the JVM's class-data archives, and the activation script that makes plain
 `spark-submit` work. Again, it does only what changed; interrupted, it goes on where it was.
 """
@@ -151,7 +151,7 @@ def package() -> None:
 
 
 def jars() -> None:
-    """Download Spark's jars and Nessie, as the pom names them."""
+    """Download Spark's jars, Nessie and the tests' Kafka, as the pom names them."""
     new = FOLDER / "jars.new"
     shutil.rmtree(new, ignore_errors=True)
     runner.command(
@@ -161,6 +161,8 @@ def jars() -> None:
     )  # fmt: skip
     SERVERS.mkdir(exist_ok=True)
     (new / "servers" / "nessie.jar").replace(SERVERS / "nessie.jar")
+    shutil.rmtree(SERVERS / "kafka", ignore_errors=True)
+    (new / "servers" / "kafka").replace(SERVERS / "kafka")
     shutil.rmtree(FOLDER / "jars", ignore_errors=True)
     (new / "spark").replace(FOLDER / "jars")
     new.rmdir() if not any(new.iterdir()) else shutil.rmtree(new)
@@ -241,8 +243,8 @@ def main() -> int:
     steps = [
         Step("environment", "Python packages; a minute", environment,
              [str(ROOT), version, BASE_PYTHON, locked, scripts / "installer.lock"], results=[PYTHON, spark]),
-        Step("jars", "Spark's jars and Nessie; half a minute", jars, [pom],
-             results=[FOLDER / "jars", SERVERS / "nessie.jar"]),
+        Step("jars", "Spark's jars, Nessie and the tests' Kafka; half a minute", jars, [pom],
+             results=[FOLDER / "jars", SERVERS / "nessie.jar", SERVERS / "kafka"]),
         Step("duckdb-iceberg", "another DuckDB, for the tests; half a minute", duckdb_iceberg,
              [version, scripts / "duckdb_iceberg.lock"], behind=["environment"], results=[DUCKDB_ICEBERG], optional=True),
         Step("datacontract", "a linter of contracts, for the tests; half a minute", datacontract,

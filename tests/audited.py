@@ -90,6 +90,7 @@ WALK: dict[str, tuple[list[str], int, set[str]]] = {
     "alerts silence": (["--for", "2h", "--why", "a test"], 0, {"alert.silenced"}),
     "alerts silences": ([], 0, set()),
     "alerts unsilence": (["1"], 0, {"alert.unsilenced"}),
+    "alerts resend": (["4711"], 2, set()),
     "alerts test": (["nosuch"], 2, {"begun", "refused"}),
     "watch": ([], 0, set()),
     "ops rebuild": (["--check"], -1, {"begun", "done"}),

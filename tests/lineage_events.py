@@ -15,13 +15,30 @@ from typing import Any
 from openlineage.client import generated
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 
+from medallion.contract import Contract
+from tests.protocol_runs import ProtocolRuns
+
+VERDICT = {
+    "rule": "sound", "severity": "error", "tolerance": 0.0, "bad": 0, "judged": 2, "passed": True, "samples": ["id=1"],
+    "description": "It is sound.", "allowed": "",
+}  # fmt: skip
+
+
+def handed_over(runs: ProtocolRuns, contract: Contract, version: int, **verdict: Any) -> str:
+    """A run that wrote two rows, to be judged and merged. Returns: its id."""
+    run = runs.handed_over({contract: [{"id": 1, "v": version}, {"id": 2, "v": version}]})
+    run.writes[0] |= {"rows_in": 2, "rows_out": 2, "quarantined": 0, "warned": 0, "verdicts": [VERDICT | verdict]}
+    run.save(runs.journal, "written")
+    return run.id
+
 
 class Receiver(HTTPServer):
-    """Takes what is posted to it; `answer` is its status code."""
+    """Takes what is posted to it; `answer` is its status code, `answers` those to the events of some jobs."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = 201
+        self.answers: dict[str, int] = {}
         self.got: list[dict[str, Any]] = []
         self.authorizations: set[str | None] = set()
         self._thread = Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
@@ -49,11 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.answer == 201 and self.path == "/api/v1/lineage":
-            self.server.got.append(json.loads(body))
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = self.server.answers.get(event["job"]["name"], self.server.answer)
+        if answer == 201 and self.path == "/api/v1/lineage":
+            self.server.got.append(event)
         self.server.authorizations.add(self.headers["Authorization"])
-        self.send_response(self.server.answer)
+        self.send_response(answer)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:

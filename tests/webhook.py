@@ -14,13 +14,14 @@ from typing import Any, Self
 
 
 class Webhook:
-    """Answers on loopback; `up` false: with 503, as a service behind a gateway that is down; `slow`: a byte at a time, so that
-    each read is in time, until it ends."""
+    """Answers on loopback; `up` false: with 503, as a service behind a gateway that is down; with 400 to messages that hold
+    the text `refuses`; `slow`: a byte at a time, so that each read is in time, until it ends."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
         self.asked = 0
         self.up = True
+        self.refuses = ""
         self.slow = False
         self._over = threading.Event()
         hook = self
@@ -29,9 +30,10 @@ class Webhook:
             def do_POST(self) -> None:
                 hook.asked += 1
                 told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if hook.up:
+                refused = bool(hook.refuses) and hook.refuses in told["message"]
+                if hook.up and not refused:
                     hook.received.append(told)
-                self.send_response(200 if hook.up else 503)
+                self.send_response(503 if not hook.up else 400 if refused else 200)
                 self.send_header("Content-Length", str(1 << 20 if hook.slow else 0))
                 self.end_headers()
                 while hook.slow and not hook._over.wait(0.1):

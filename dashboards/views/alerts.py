@@ -28,6 +28,10 @@ def show(db: Connection[Any]) -> None:
     if done := st.session_state.pop("alerts_done", None):
         st.success(done)
     for one in asked(db, run_queries.unsent).itertuples():
+        if one.aside:
+            look.html(f"{look.chip('warn', 'set aside')} The channel {escape(one.channel)} refuses {one.messages:,} messages, "
+                      f"and takes others. To send again: {look.code(f'medallion alerts resend {one.ids}')}")  # fmt: skip
+            continue
         look.html(f"{look.chip('warn', 'not sent')} {one.messages:,} messages for the channel {escape(one.channel)} wait since "
                   f"{look.ago(one.since)}: {look.text(one.error)}. None is lost.")  # fmt: skip
     shown = _filtered(found)

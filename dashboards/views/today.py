@@ -95,7 +95,7 @@ def matters(
                 f"{look.ago(one.published_at)}</small>"
             ), look.link("operations", "publications")  # fmt: skip
     for one in unsent.itertuples():
-        yield "warn", "not sent", (
+        yield "warn", "set aside" if one.aside else "not sent", (
             f"{_counted(one.messages, 'message')} for the channel {escape(one.channel)} since {look.ago(one.since)}"
             f"<small>{escape(str(one.error or ''))}</small>"
         ), look.link("alerts", "alerts")  # fmt: skip

@@ -39,6 +39,34 @@ def alert(connection: store.Connection, alert_id: int) -> dict[str, Any]:
     return found[0] | {"messages": store.rows(connection, sent, (alert_id,))}
 
 
+def set_aside(connection: store.Connection) -> list[dict[str, Any]]:
+    """The messages that were set aside: `message_id`, `channel`, `alert_ids`, `tries`, `set_aside_at`."""
+    asked = "SELECT message_id, channel, alert_ids, tries, set_aside_at FROM ops.alert_messages WHERE set_aside_at IS NOT NULL"
+    return store.rows(connection, f"{asked} ORDER BY message_id")
+
+
+def resend(connection: store.Connection, ids: Sequence[int]) -> None:
+    """Let messages that were set aside be sent again, as if for the first time.
+
+    Raises: UsageError if one of them is not set aside: nothing is changed then.
+    """
+    with connection.transaction():
+        with step("alert.resend"):
+            new = store.rows(
+                connection,
+                "UPDATE ops.alert_messages SET set_aside_at = NULL, tries = 0, next_try_at = clock_timestamp() "
+                "WHERE message_id = ANY(%s) AND set_aside_at IS NOT NULL RETURNING message_id, channel",
+                (list(ids),),
+            )
+        if lacking := sorted({*ids} - {row["message_id"] for row in new}):
+            raise UsageError(
+                f"no message {', '.join(map(str, lacking))} is set aside; nothing was changed",
+                hint="`medallion alerts list` shows which are",
+            )
+        for row in new:
+            record(connection, "alert.resent", str(row["message_id"]), detail={"channel": row["channel"]})
+
+
 def acknowledge(connection: store.Connection, ids: Sequence[int], who: str) -> list[dict[str, Any]]:
     """Note that somebody has taken note. One that is acknowledged stays as it is.
 

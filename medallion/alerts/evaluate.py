@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from medallion.alerts import lateness, occurrences, outbox, questions, resolution, store
+from medallion.alerts import lateness, occurrences, outbox, publications, questions, resolution, store
 from medallion.alerts import rules as rules_module
 from medallion.alerts.finding import Finding
 from medallion.alerts.rules import Rule, Rules
@@ -53,7 +53,7 @@ def evaluate(settings: Settings, contracts: Mapping[str, Contract], now: datetim
             store.alone(opened)
             now = now or datetime.now(UTC)
             new, over, problems = _look(opened, contracts, rules, tuple(channels), now)
-        sending = outbox.send(opened, channels, now)
+        sending = outbox.send(opened, channels, now, settings.alerts.tries)
     return Look(tuple(new), tuple(over), sending.sent, sending.waiting, (*problems, *sending.problems))
 
 
@@ -84,7 +84,7 @@ def _look(
     opened: store.Connection, contracts: Mapping[str, Contract], rules: Rules, channels: tuple[str, ...], now: datetime
 ) -> tuple[list[Alert], list[Alert], list[str]]:
     standings = lateness.standings(opened, contracts)
-    lateness.keep(opened, standings)
+    lateness.keep(opened, standings, now)
     findings: list[Finding] = []
     problems: list[str] = []
     asked = {"now": now, "hours": rules.look_back_hours}
@@ -107,6 +107,8 @@ def _look(
             covered.setdefault((one["rule"], one["dataset"]), set()).update(each for each in told if each)
     findings += lateness.gaps(opened, standings, rules, now, covered)
     findings += lateness.late(opened, standings, rules, now, timedelta(hours=rules.look_back_hours))
+    names = {*contracts, *(column.name for contract in contracts.values() for column in contract.columns)}
+    findings += publications.failed(opened, rules, names, now)
     silences = store.rows(opened, questions.SILENCES, (now,))
     for one in store.rows(opened, questions.UNHEARD, (now,)):
         if (longer := _silenced_by(silences, one["rule"], one["dataset"])) is not None:

@@ -7,7 +7,7 @@ before its first date.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import takewhile
@@ -24,6 +24,8 @@ from medallion.quality.holidays import is_holiday
 
 WINDOW = 60
 """So many days before the newest date holes are looked for, and so many missing dates after it are told."""
+FORGOTTEN_DAYS = 30
+"""A domain that no process has known for so long is gone."""
 SHOWN = 10
 """How many missing dates a summary names."""
 
@@ -80,8 +82,9 @@ def standings(opened: store.Connection, contracts: Mapping[str, Contract]) -> li
     return found
 
 
-def keep(opened: store.Connection, found: Iterable[Standing]) -> None:
-    """Write them into `ops.freshness`, and nothing else."""
+def keep(opened: store.Connection, found: Sequence[Standing], now: datetime) -> None:
+    """Write them into `ops.freshness`. What other processes wrote there of domains that are not known here stays, for
+    `FORGOTTEN_DAYS` after they looked last."""
     rows = [
         {
             "dataset": one.contract.dataset,
@@ -92,8 +95,9 @@ def keep(opened: store.Connection, found: Iterable[Standing]) -> None:
         }
         for one in found
     ]
-    opened.execute(questions.FRESHNESS, (Jsonb(rows),))
-    opened.execute("DELETE FROM ops.freshness WHERE dataset <> ALL(%s)", ([row["dataset"] for row in rows],))
+    opened.execute(questions.FRESHNESS, {"rows": Jsonb(rows), "now": now})
+    known = {"datasets": [row["dataset"] for row in rows], "domains": sorted({one.contract.domain for one in found})}
+    opened.execute(questions.GONE, known | {"now": now, "days": FORGOTTEN_DAYS})
 
 
 def missing(opened: store.Connection, standing: Standing, now: datetime, after: timedelta) -> list[date]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from medallion.alerts import questions, store
 from medallion.alerts.finding import Finding, masked, occurrence, samples
-from medallion.alerts.rules import QualityDrop, Rules, RunFailed, SchemaViolated, Unusual
+from medallion.alerts.rules import PublicationFailed, QualityDrop, Rules, RunFailed, SchemaViolated, Unusual
 from medallion.contract import Contract
 from medallion.quality import gate, score
 from medallion.quality.gate import AS_USUAL
@@ -22,7 +22,7 @@ from medallion.quality.gate import AS_USUAL
 SCHEMA_ERRORS = ("SchemaViolation", "BreakingSchema")
 """Errors of `medallion.errors`, as the journal notes them before their text."""
 _ON_PURPOSE = ("interrupted", "abandoned")
-_TELLS_MOST = ("schema_violation", "quality_drop", "run_failed", "anomaly")
+_TELLS_MOST = ("schema_violation", "quality_drop", "run_failed", "publication_failed", "anomaly")
 _NAMED = re.compile(r"\b(?:bronze|silver|gold)\.[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 
 Contracts = Mapping[str, Contract]
@@ -40,6 +40,7 @@ def of_run(opened: store.Connection, run: dict[str, Any], contracts: Contracts, 
     writes = [write for write in story.get("writes", ()) if write["dataset"] in contracts]
     found = [*_schema(opened, run, story, contracts, rules), *_drops(opened, run, writes, contracts, rules)]
     found += [*_failures(opened, run, story, contracts, rules), *_unusual(run, writes, contracts, rules)]
+    found += _marts(run, rules)
     of_place: dict[tuple[str | None, date | None], list[Finding]] = {}
     for one in found:
         of_place.setdefault((one.dataset, one.logical_date), []).append(one)
@@ -177,6 +178,20 @@ def _failures(
                 )
             )  # fmt: skip
     return found
+
+
+def _marts(run: dict[str, Any], rules: Rules) -> list[Finding]:
+    """Marts that are made in the lake are a run's."""
+    if run["kind"] != "marts" or run["state"] not in ("failed", "conflicted") or run["error"] in _ON_PURPOSE:
+        return []
+    return [
+        Finding(
+            rule, occurrence(rule, "lake", "marts"), None, run["run_id"], None,
+            "the marts could not be made in the lake; main is unchanged", f"medallion show {run['run_id']}",
+            {"error": masked(run["error"] or "its process ended", ())},
+        )
+        for rule in rules.of(PublicationFailed, None)
+    ]  # fmt: skip
 
 
 def _unusual(run: dict[str, Any], writes: list[dict[str, Any]], contracts: Contracts, rules: Rules) -> list[Finding]:

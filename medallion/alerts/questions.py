@@ -73,6 +73,22 @@ WHERE r.ended_at > %(after)s AND r.state IN {ENDED_WELL} AND (
 """The first run after a time that did well what another had failed at: the same dataset and date, or, where one of them is
 not known, the same kind of run."""
 
+PUBLICATIONS = """
+SELECT DISTINCT ON (warehouse, what) detail->>'warehouse' AS warehouse, detail->>'of' AS what, outcome,
+  coalesce(ended_at, began_at) AS ended_at
+FROM ops.steps WHERE name = 'publish.whole' AND began_at > %(now)s - make_interval(hours => 1) * %(hours)s
+  AND NOT (outcome IS NULL AND began_at > %(now)s - interval '1 hour') AND coalesce(outcome, '') NOT LIKE 'KeyboardInterrupt%%'
+  AND NOT (detail->>'at' IS NOT NULL AND coalesce(outcome, '') ~ '^(UsageError|ConflictError):')
+ORDER BY warehouse, what, coalesce(ended_at, began_at) DESC, step_id DESC
+"""
+"""The last publication of gold, and of marts, to each warehouse: one that has no end after an hour had its process killed. Those
+that somebody interrupted, or asked for at a commit that cannot be shown, are left out."""
+
+PUBLISHED = """
+SELECT 1 FROM ops.steps WHERE name = 'publish.whole' AND outcome = 'done' AND ended_at > %(after)s
+  AND detail->>'warehouse' = %(warehouse)s AND detail->>'of' = %(what)s LIMIT 1
+"""
+
 NEWEST = f"""
 SELECT d.dataset, newest.logical_date::date AS logical_date, newest.ended_at
 FROM unnest(%(datasets)s::text[]) AS d(dataset), LATERAL (
@@ -155,9 +171,16 @@ ORDER BY a.alert_id
 MESSAGE = "INSERT INTO ops.alert_messages (channel, event, alert_ids, created_at, next_try_at) VALUES (%s, %s, %s, %s, %s)"
 
 FRESHNESS = """
-INSERT INTO ops.freshness (dataset, newest_date, merged_at, next_date, due_at)
-SELECT dataset, newest_date, merged_at, next_date, due_at FROM jsonb_to_recordset(%s)
+INSERT INTO ops.freshness (dataset, newest_date, merged_at, next_date, due_at, seen_at)
+SELECT dataset, newest_date, merged_at, next_date, due_at, %(now)s FROM jsonb_to_recordset(%(rows)s)
   AS f(dataset text, newest_date date, merged_at timestamptz, next_date date, due_at timestamptz)
 ON CONFLICT (dataset) DO UPDATE SET newest_date = excluded.newest_date, merged_at = excluded.merged_at,
-  next_date = excluded.next_date, due_at = excluded.due_at
+  next_date = excluded.next_date, due_at = excluded.due_at, seen_at = excluded.seen_at
 """
+
+GONE = """
+DELETE FROM ops.freshness WHERE dataset <> ALL(%(datasets)s)
+  AND (split_part(dataset, '.', 2) = ANY(%(domains)s) OR seen_at < %(now)s - make_interval(days => %(days)s))
+"""
+"""Rows of datasets without a contract here: of a domain that is known here, or which nobody who knows it has seen for so many
+days."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from medallion.alerts import lateness, occurrences, questions, store
+from medallion.alerts import lateness, occurrences, publications, questions, store
 from medallion.alerts.lateness import Standing
 from medallion.alerts.rules import QualityDrop, Rules
 from medallion.quality.gate import AS_USUAL
@@ -20,12 +20,14 @@ def why_over(opened: store.Connection, alert: Mapping[str, Any], rules: Rules, s
     rule = rules.by_name.get(alert["rule"])
     if alert["kind"] in ("gap", "sla_missed"):
         return _of_promise(opened, alert, standings.get(alert["dataset"]))
+    if alert["kind"] == "publication_failed" and alert["run_id"] is None:
+        return publications.made_good(opened, alert)
     run = next(iter(store.rows(opened, _RUN, (alert["run_id"],))), None)
     if run is None:
         return "its run is no longer in the journal"
     if run["state"] == "reverted":
         return f"run {alert['run_id']} was reverted by {run['reverted_by']}"
-    if alert["kind"] in ("run_failed", "schema_violation"):
+    if alert["kind"] in ("run_failed", "publication_failed", "schema_violation"):
         asked = {"after": run["ended_at"], "dataset": alert["dataset"], "date": alert["logical_date"], "kind": run["kind"]}
         good = store.rows(opened, questions.MADE_GOOD, asked)
         return f"run {good[0]['run_id']} ended well" if good else None

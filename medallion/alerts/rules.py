@@ -55,6 +55,12 @@ class RunFailed(Rule):
     critical: tuple[str, ...] = ()
 
 
+class PublicationFailed(Rule):
+    """A publication of gold, or the marts, failed. It is of no dataset: a rule that names some watches none."""
+
+    kind: Literal["publication_failed"]
+
+
 class Gap(Rule):
     """A date, or an hour, that a contract promises is not there `after_hours` after it was due; or a later one is there."""
 
@@ -85,6 +91,7 @@ class SlaMissed(Rule):
 KINDS: dict[str, type[Rule]] = {
     "quality_drop": QualityDrop,
     "run_failed": RunFailed,
+    "publication_failed": PublicationFailed,
     "gap": Gap,
     "schema_violation": SchemaViolated,
     "anomaly": Unusual,

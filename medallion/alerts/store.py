@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 Connection = psycopg.Connection[DictRow]
 
 IS_THERE = """
-SELECT to_regclass('ops.runs') IS NOT NULL AND to_regclass('ops.alerts') IS NOT NULL AND to_regclass('ops.silences') IS NOT NULL
-  AND to_regclass('ops.alert_runs') IS NOT NULL AND to_regclass('ops.freshness') IS NOT NULL AS there
+SELECT to_regclass('ops.runs') IS NOT NULL AND to_regclass('ops.alert_runs') IS NOT NULL
+  AND to_regclass('ops.silences') IS NOT NULL AND 2 = (SELECT count(*) FROM pg_attribute WHERE (attrelid, attname) IN (
+    (to_regclass('ops.freshness'), 'seen_at'), (to_regclass('ops.alert_messages'), 'set_aside_at')))
+  AND to_regclass('ops.alerts') IS NOT NULL AND to_regclass('ops.steps_of_whole_publications') IS NOT NULL AS there
 """
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('medallion.ops.schema'))"
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('medallion.alerts'))"

@@ -125,6 +125,7 @@ ACTIONS: dict[str, Entry] = {
     "alerts silence": Elsewhere(("alert.silenced",)),
     "alerts silences": _COUNTS,
     "alerts unsilence": Elsewhere(("alert.unsilenced",)),
+    "alerts resend": Elsewhere(("alert.resent",)),
     "alerts test": Recorded("channel.tested", _named("channel")),
     "watch": NotRecorded("looks at what has ended or has not come; what it opens stands in ops.alerts"),
     "ops rebuild": Recorded("projection.rebuilt", _always("ops"), ("check",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import logging
 import re
+import sys
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,17 +70,20 @@ def list_(
     all_: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The alerts that are open, the gravest first."""
-    from medallion.alerts import actions, store
+    """The alerts that are open, the gravest first; and the messages that a channel refuses."""
+    from medallion.alerts import actions, outbox, store
 
     with store.connection(load().postgres) as connection:
         rows = actions.alerts(connection, all_=all_)
+        aside = actions.set_aside(connection)
     if as_json:
         show_json([{key: row[key] for key in actions.LISTED} for row in rows])
     elif rows:
         show_table(rows, ("alert_id", "severity", "state", "summary", "opened_at", "command"))
     else:
         print("no alert was ever opened" if all_ else "no alert is open")
+    for message in aside:
+        print(outbox.set_aside(message["message_id"], message["channel"]), file=sys.stderr if as_json else sys.stdout)
 
 
 @app.command()
@@ -168,6 +172,22 @@ def unsilence(silence_id: int) -> None:
     with store.connection(load().postgres) as connection:
         actions.unsilence(connection, silence_id)
     print(f"silence {silence_id} is over")
+
+
+@app.command()
+def resend(ids: Annotated[list[int], typer.Argument(metavar="MESSAGE…")]) -> None:
+    """Send messages again that were set aside because their channel refused them."""
+    from datetime import UTC, datetime
+
+    from medallion.alerts import actions, outbox, store
+
+    settings = load()
+    with store.connection(settings.postgres) as connection:
+        actions.resend(connection, ids)
+        sending = outbox.send(connection, settings.alerts.channels, datetime.now(UTC), settings.alerts.tries)
+    for problem in sending.problems:
+        print(problem)
+    print(f"{sending.sent} sent, {sending.waiting} waiting")
 
 
 @app.command()

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from itertools import chain
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medallion import evidence
 from medallion.errors import InputError, MedallionError, ServiceUnavailable, SettingsError
@@ -25,12 +25,10 @@ from medallion.lineage.columns import Columns, of_transform
 from medallion.lineage.dbt_models import Project
 from medallion.lineage.edges import published
 from medallion.lineage.events import Event, Known, of_publication, of_run
+from medallion.lineage.transports import RefusedError, Transport, transport
 from medallion.publish.ledger import Entry
 from medallion.publish.publication import history
-from medallion.settings import Lineage, Settings
-
-if TYPE_CHECKING:
-    from openlineage.client.transport import Transport
+from medallion.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +84,7 @@ class _Sending:
         self._lake, self._since, self._report, self._warehouses = lake, since, report, warehouses
         self._until = monotonic() + _BUDGET_S
         self._tried: set[str] = set()
+        self._opened: Transport | None = None
         self.sent = 0
         self.kept: MedallionError | None = None
 
@@ -95,14 +94,22 @@ class _Sending:
         if not runs and not publications:
             return
         of = _Columns(self._lake)
-        with closing(_transport(self._lake.settings.lineage)) as transport:
+        try:
             while runs or publications:
                 ended: Iterator[_Made] = ((str(row["run_id"]), partial(_of_run, self._lake, of, row)) for row in runs)
                 for name, events in chain(ended, self._of_publications(of, publications)):
-                    self._one(transport, name, events)
+                    self._one(name, events)
                     if monotonic() > self._until:
                         raise _OutOfTimeError
                 runs, publications = self._unsent()
+        finally:
+            if self._opened:
+                self._opened.close()
+
+    def _way(self) -> Transport:
+        """Opened within a step: what fails there is noted, with the time from which on all is to be sent."""
+        self._opened = self._opened or transport(self._lake.settings.lineage)
+        return self._opened
 
     def _unsent(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """What is to be sent and was not tried yet."""
@@ -112,7 +119,7 @@ class _Sending:
         self._tried |= {row["run_id"] for row in runs} | {row["publication_id"] for row in publications}
         return runs, publications
 
-    def _one(self, transport: Transport, name: str, events: Callable[[], list[Event]]) -> None:
+    def _one(self, name: str, events: Callable[[], list[Event]]) -> None:
         """Send one run or publication. One that cannot be told is left out, so that it is not in the way of those after it."""
         journal, untold = self._lake.journal, {}
         try:
@@ -128,13 +135,23 @@ class _Sending:
         before = [step["detail"].get("sent", 0) for step in journal.steps(name) if step["name"] == "lineage.send"]
         begin = max(before, default=0)  # more than 0 if the time was over in the midst of it
         to = self._lake.settings.lineage.transport
-        with journal.step(name, "lineage.send", since=self._since, to=to, **untold) as found:
-            for n, event in enumerate(told[begin:], start=begin + 1):
-                transport.emit(event)  # type: ignore[arg-type]  # as it came out of the library's own classes
-                if n < len(told) and monotonic() > self._until:
-                    found["sent"] = n
-                    raise _OutOfTimeError
-            found["events"] = len(told)
+        refused: list[str] = []
+        try:
+            with journal.step(name, "lineage.send", since=self._since, to=to, **untold) as found:
+                for n, event in enumerate(told[begin:], start=begin + 1):
+                    try:
+                        self._way().send(event)
+                    except RefusedError as error:
+                        refused.append(f"{event['eventType']} of {event['job']['name']}: {error}")
+                        found["refused"] = refused
+                    if n < len(told) and monotonic() > self._until:
+                        found["sent"] = n
+                        raise _OutOfTimeError
+                found["events"] = len(told)
+        finally:
+            if refused:
+                many = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+                self._report(f"lineage of {name}: the receiver refuses an event, which is left out: {refused[0]}{many}")
         self.sent += 1
 
     def _of_publications(self, of: _Columns, unsent: Sequence[dict[str, Any]]) -> Iterator[_Made]:
@@ -160,24 +177,6 @@ class _Sending:
         for name, over in missing.items():
             if over and not unread:
                 yield name, list
-
-
-def _transport(settings: Lineage) -> Transport:
-    try:
-        from openlineage.client.transport.file import FileConfig, FileTransport
-        from openlineage.client.transport.http import ApiKeyTokenProvider, HttpConfig, HttpTransport
-    except ImportError as error:
-        raise InputError("openlineage-python is not installed", hint="it is medallion's extra `openlineage`") from error
-
-    if settings.transport == "file":
-        assert settings.path is not None, "the settings see to it"
-        settings.path.expanduser().parent.mkdir(parents=True, exist_ok=True)
-        return FileTransport(FileConfig(log_file_path=str(settings.path.expanduser()), append=True))
-    assert settings.url is not None, "the settings see to it"
-    config = HttpConfig(url=settings.url, endpoint=settings.endpoint, timeout=settings.timeout_s, retry={"total": 1})
-    if settings.token:
-        config.auth = ApiKeyTokenProvider({"apiKey": settings.token.get_secret_value()})
-    return HttpTransport(config)
 
 
 class _Columns:

@@ -88,6 +88,8 @@ def _anew(own: Journal, sources: Sources, check: bool) -> list[Rebuilt]:
         for part in PARTS:
             part.fill(connection, sources)
         found += [_compared(connection, table) for table in tables]
+        # no part of the projection: looks for alerts fill it, and leave alone what other processes may know
+        connection.execute("DELETE FROM ops.freshness WHERE dataset <> ALL(%s)", (sorted(sources.domains.contracts),))
         if check:
             raise psycopg.Rollback
     return found

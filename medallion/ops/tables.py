@@ -184,10 +184,13 @@ CREATE TABLE IF NOT EXISTS ops.freshness (
   newest_date date,
   merged_at timestamptz,
   next_date date,
-  due_at timestamptz
+  due_at timestamptz,
+  seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+ALTER TABLE ops.freshness ADD COLUMN IF NOT EXISTS seen_at timestamptz NOT NULL DEFAULT clock_timestamp();
 COMMENT ON TABLE ops.freshness IS
-  'next_date is the logical date that is to come next by the contract''s SLA and calendar, due_at when; both NULL without an SLA';
+  'next_date: the logical date that is to come next by the contract''s SLA and calendar, due_at: when; both NULL without an SLA. '
+  'seen_at: when a process looked last that knows the contract';
 
 CREATE TABLE IF NOT EXISTS ops.projected (
   source text PRIMARY KEY,
@@ -232,15 +235,19 @@ CREATE TABLE IF NOT EXISTS ops.alert_messages (
   tries int NOT NULL DEFAULT 0,
   next_try_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   sent_at timestamptz,
-  error text
+  error text,
+  set_aside_at timestamptz
 );
+ALTER TABLE ops.alert_messages ADD COLUMN IF NOT EXISTS set_aside_at timestamptz;
 COMMENT ON TABLE ops.alert_messages IS
-  'what is to be sent, written in the transaction that opens or resolves alerts; kept until it was sent';
+  'what is to be sent, written in the transaction that opens or resolves alerts; kept until it was sent. '
+  'set_aside_at: its channel refused it time and again, and took others';
 
 CREATE TABLE IF NOT EXISTS ops.alert_runs (
   run_id text PRIMARY KEY,
   looked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX IF NOT EXISTS steps_of_whole_publications ON ops.steps (began_at) WHERE name = 'publish.whole';
 COMMENT ON TABLE ops.alert_runs IS 'the runs that ended and were looked at for alerts, in the transaction that opened these';
 
 CREATE TABLE IF NOT EXISTS ops.silences (

@@ -78,6 +78,11 @@ def publish(
     """
     attempts = _Attempts(uuid.uuid4().hex)
     steps = Steps(journal or NoJournal(), attempts.publication_id)
+    with steps("whole", of="marts", warehouse=settings.warehouse, publication_id=attempts.publication_id):
+        return _in_attempts(settings, build, report, steps, attempts)
+
+
+def _in_attempts(settings: Settings, build: Build, report: Report, steps: Steps, attempts: _Attempts) -> MartsPublication:
     reason: Exception | None = None
     for attempt in range(settings.runs.conflict_retries + 1):
         if reason:

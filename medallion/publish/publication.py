@@ -108,20 +108,35 @@ def publish(
             hint="write <layer>.<domain>.<dataset>.<column>",
         )
     steps = Steps(journal or NoJournal(), run or attempts.publication_id)
+    noted = {"of": "gold", "warehouse": settings.warehouse, "publication_id": attempts.publication_id, "at": at}
+    with steps("whole", **noted), closing(Nessie(settings.nessie)) as nessie:
+        return _in_attempts(settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
+
+
+def _in_attempts(
+    settings: Settings,
+    nessie: Nessie,
+    published: Mapping[str, Contract],
+    at: str | None,
+    allow_rewind: bool,
+    allow_breaking: Collection[str],
+    report: Report,
+    steps: Steps,
+    attempts: Attempts,
+) -> Publication:
     reason: Exception | None = None
-    with closing(Nessie(settings.nessie)) as nessie:
-        for attempt in range(settings.runs.conflict_retries + 1):
-            if reason:
-                time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
-                report(f"planning the publication again ({reason})")
-            try:
-                return _attempt(settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
-            except (Outrun, Unanswered) as error:
-                log.info("publication %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
-                reason = error
-            except ServiceUnavailable:
-                if not isinstance(reason, Unanswered):
-                    raise
+    for attempt in range(settings.runs.conflict_retries + 1):
+        if reason:
+            time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
+            report(f"planning the publication again ({reason})")
+        try:
+            return _attempt(settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
+        except (Outrun, Unanswered) as error:
+            log.info("publication %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
+            reason = error
+        except ServiceUnavailable:
+            if not isinstance(reason, Unanswered):
+                raise
     if isinstance(reason, Unanswered):
         raise ServiceUnavailable(
             f"the warehouse stopped answering publication {attempts.publication_id}; it shows the version before or "

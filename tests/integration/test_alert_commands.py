@@ -59,6 +59,10 @@ def test_the_commands(place: AlertPlace, hook: Webhook, environment: dict[str, s
     assert said("unsilence", str(made["silence_id"])) == f"silence {made['silence_id']} is over\n"
     assert said("test", "team") == "the channel 'team' took it\n"
     assert hook.titles[-1] == "[medallion] a test"
+    place.rows("UPDATE ops.alert_messages SET tries = 5, sent_at = NULL, set_aside_at = now() RETURNING 1")
+    assert "message 1 is set aside: the channel 'team' refuses it" in said("list")
+    assert said("resend", "1") == "1 sent, 0 waiting\n"
+    assert hook.titles[-1].startswith("[medallion] CRITICAL")
     hook.up = False
     down = medallion(environment, "alerts", "test", "team")
     assert (down.returncode, down.stdout) == (5, "")
@@ -66,6 +70,7 @@ def test_the_commands(place: AlertPlace, hook: Webhook, environment: dict[str, s
     for wrong, told in (
         (("alerts", "test", "nobody"), "there is no channel 'nobody'"),
         (("alerts", "show", "99"), "there is no alert 99"),
+        (("alerts", "resend", "1"), "no message 1 is set aside"),
         (("alerts", "silence", "--for", "soon", "--why", "x"), "'soon' is no time"),
         (("alerts", "silence", "--for", "2h", "--why", "x", "--rule", "none"), "there is no rule 'none'"),
     ):

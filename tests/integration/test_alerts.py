@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from medallion.contract import Contract
 from medallion.quality.gate import AS_USUAL
 from tests.alert_place import BRONZE, GOLD, SILVER, AlertPlace, day, over, told, verdict, write
+from tests.lake_tables import gold
 
 pytest_plugins = ["tests.alerting"]
 
@@ -216,3 +218,22 @@ def test_freshness_knows_every_dataset_and_forgets_those_that_are_gone(place: Al
     del place.contracts[GOLD.dataset]
     place.look()
     assert len(place.rows(shown)) == 2
+
+
+def test_freshness_of_what_others_know_stays_until_nobody_does(place: AlertPlace) -> None:
+    """Two processes, each with a domain of its own, look in turn; one of the domains is given up."""
+    shop, other = place.contracts, gold("stock", {"day": "date"}, domain="store")
+    now = datetime.now(UTC)
+
+    def seen(contracts: dict[str, Contract], after: timedelta) -> set[str]:
+        place.contracts = contracts
+        place.look(now + after)
+        return {row["dataset"] for row in place.rows("SELECT dataset FROM ops.freshness")}
+
+    minutes = timedelta(minutes=1)
+    assert seen(shop, 0 * minutes) == {*shop}
+    for turn in range(1, 4, 2):
+        assert seen({other.dataset: other}, turn * minutes) == {*shop, other.dataset}
+        assert seen(shop, (turn + 1) * minutes) == {*shop, other.dataset}
+    assert seen(shop, timedelta(days=30)) == {*shop, other.dataset}
+    assert seen(shop, timedelta(days=30) + 4 * minutes) == {*shop}

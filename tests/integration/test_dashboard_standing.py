@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 import psycopg
+import pytest
 
-from dashboards import lineage_queries, queries, run_queries
+from dashboards import database, lineage_queries, queries, run_queries
 from dashboards.views import today
 from tests.ops_histories import add_commit, add_publication, add_run, add_verdict, add_write
 
@@ -141,3 +142,23 @@ def test_a_run_that_lost_a_conflict_is_not_counted_beside_the_one_in_its_place(o
     ):  # fmt: skip
         assert list(found["run_id"]) == ["won"]
     assert list(queries.rules_of(own, 30)["bad"]) == [5]
+
+
+# ── messages ──────────────────────────────────────────────────────────────────────────────────────
+def test_messages_that_wait_and_those_that_a_channel_refuses(own: psycopg.Connection[Any]) -> None:
+    assert run_queries.unsent(own).empty
+    own.execute(
+        "INSERT INTO ops.alert_messages (channel, event, alert_ids, tries, error, sent_at, set_aside_at) VALUES "
+        "('team', 'opened', '{1}', 1, NULL, now(), NULL), ('team', 'opened', '{2}', 5, 'refused', NULL, now()), "
+        "('team', 'opened', '{3}', 6, 'refused', NULL, now()), ('team', 'opened', '{4}', 1, 'down', NULL, NULL)"
+    )
+    found = [(one.aside, one.messages, one.error, one.ids) for one in run_queries.unsent(own).itertuples()]
+    assert found == [(False, 1, "down", "4"), (True, 2, "refused", "2 3")]
+    assert [(kind, what) for kind, what, *_ in matters(own)] == [("warn", "not sent"), ("warn", "set aside")]
+
+
+def test_tables_of_an_older_version_are_told_as_such(own: psycopg.Connection[Any]) -> None:
+    own.execute("ALTER TABLE ops.alert_messages DROP COLUMN set_aside_at")
+    own.commit()
+    with pytest.raises(database.NothingYet), database.connected() as connection:
+        run_queries.unsent(connection)

@@ -14,7 +14,6 @@ import pytest
 from pydantic import SecretStr
 
 from medallion.afterwards import lineage_sent
-from medallion.contract import Contract
 from medallion.domain import Domains, Transform
 from medallion.errors import GateRefused
 from medallion.evidence import uri
@@ -25,24 +24,11 @@ from medallion.lineage.events import run_id
 from medallion.pipeline import Lake, merge_run
 from medallion.settings import Lineage, Settings
 from tests.lake_tables import LakeTables, gold
-from tests.lineage_events import Receiver, ends
+from tests.lineage_events import Receiver, ends, handed_over
 from tests.protocol_runs import ProtocolRuns
 from tests.warehouse import POSTGRES, with_warehouse
 
 pytest_plugins = ["tests.warehouse"]
-
-VERDICT = {
-    "rule": "sound", "severity": "error", "tolerance": 0.0, "bad": 0, "judged": 2, "passed": True, "samples": ["id=1"],
-    "description": "It is sound.", "allowed": "",
-}  # fmt: skip
-
-
-def handed_over(runs: ProtocolRuns, contract: Contract, version: int, **verdict: Any) -> str:
-    """A run that wrote two rows, to be judged and merged. Returns: its id."""
-    run = runs.handed_over({contract: [{"id": 1, "v": version}, {"id": 2, "v": version}]})
-    run.writes[0] |= {"rows_in": 2, "rows_out": 2, "quarantined": 0, "warned": 0, "verdicts": [VERDICT | verdict]}
-    run.save(runs.journal, "written")
-    return run.id
 
 
 @POSTGRES
@@ -131,6 +117,7 @@ def test_events_are_received_whole_and_none_is_lost_or_doubled(
                 third
             )
             assert "does not answer" in lines.pop()
+            to.settings = to_file
             monkeypatch.setitem(sys.modules, "openlineage.client.transport.file", None)
             with lineage_sent(to, lines.append):
                 pass
@@ -171,6 +158,48 @@ def test_what_cannot_be_told_is_not_in_the_way(settings: Settings, domain: str, 
             fourth = run(4)
         assert _whole(receiver.take()) == [run_id(fourth)], "its transform cannot be applied to empty tables"
         assert len(lines) == 1
+
+
+@POSTGRES
+def test_what_the_receiver_refuses_for_good_is_not_in_the_way(settings: Settings, domain: str, lake: LakeTables) -> None:
+    contract = gold("one", {"id": "bigint", "v": "bigint"}, domain=domain)
+    domains, lines = Domains({contract.dataset: contract}, {}), list[str]()
+    lake.commit({contract: []})
+    with Receiver() as receiver, ProtocolRuns(settings) as runs, _sends_to(receiver, settings, domains) as to:
+
+        def ended(version: int) -> str:
+            name = handed_over(runs, contract, version)
+            with lineage_sent(to, lines.append):
+                merge_run(to, name, lambda line: None)
+            return name
+
+        # it is not the event that these answers are about: the key, the address, the moment
+        for answer in (401, 403, 404, 408, 429, 503):
+            receiver.answer = answer
+            _end(to, lines.append) if lines else ended(1)
+            assert lines.pop().startswith(f"lineage could not be sent, and will be by the next run: HTTPError: {answer}")
+            lines.append("")
+        lines.clear()
+        receiver.answer = 201
+        _end(to, lines.append)
+        assert (len(receiver.take()), lines) == (6, [])
+
+        receiver.answers = {f"{contract.dataset}.rules": 422}
+        refused, after = ended(2), ended(3)
+        assert [*dict.fromkeys(each["job"]["name"] for each in receiver.take())] == ["test", contract.dataset]
+        assert lines == [
+            f"lineage of {name}: the receiver refuses an event, which is left out: "
+            f"START of {contract.dataset}.rules: 422 Unprocessable Entity (and 1 more)"
+            for name in (refused, after)
+        ]
+        for name in (refused, after):
+            [sent] = [step for step in runs.journal.steps(name) if step["name"] == "lineage.send"]
+            assert (sent["outcome"], sent["detail"]["events"]) == ("done", 6)
+            assert sent["detail"]["refused"] == [
+                f"{kind} of {contract.dataset}.rules: 422 Unprocessable Entity" for kind in ("START", "COMPLETE")
+            ]
+        _end(to, lines.append)
+        assert (receiver.take(), len(lines)) == ([], 2), "it is not tried again"
 
 
 @POSTGRES

@@ -214,6 +214,8 @@ def test_rebuild_tells_what_was_wrong_and_mends_it(place: Place, ops: Ops) -> No
     ops.do(f"UPDATE ops.written SET rows_out = 999 WHERE run_id = '{row['run_id']}' AND n = 1")
     ops.do("DELETE FROM ops.volumes WHERE main_hash = (SELECT main_hash FROM ops.commits WHERE n = 2)")
     ops.do("INSERT INTO ops.layer_scores VALUES ('nobody', 'gold', 1)")
+    known = {row["dataset"] for row in ops.rows("SELECT dataset FROM ops.freshness")}
+    ops.do("INSERT INTO ops.freshness (dataset) VALUES ('gold.elsewhere.one')")
 
     checked = place.command(lambda: commands.rebuild(check=True, as_json=False))
     assert checked.code == 1
@@ -222,12 +224,14 @@ def test_rebuild_tells_what_was_wrong_and_mends_it(place: Place, ops: Ops) -> No
     assert ": was lacking (and " in checked.out
     assert "in ops.volumes, ops.layer_scores, ops.written; nothing was changed" in checked.err
     assert ops.rows("SELECT 1 FROM ops.written WHERE rows_out = 999")
+    assert ops.rows("SELECT 1 FROM ops.freshness WHERE dataset = 'gold.elsewhere.one'")
 
     made = place.command(lambda: commands.rebuild(check=False, as_json=True))
     assert made.code == 0
     told = {one["table"]: one for one in made.json}
     assert (told["ops.written"]["differing"], told["ops.written"]["before"]["rows_out"]) == (1, 999)
     assert told["ops.commits"]["rows"] == told["ops.commits"]["rows_before"] > 0
+    assert {row["dataset"] for row in ops.rows("SELECT dataset FROM ops.freshness")} == known, "of what has a contract here"
     again = place.command(lambda: commands.rebuild(check=True, as_json=False))
     assert (again.code, again.err) == (0, "")
     assert "the projection is equal to its sources" in again.out

@@ -39,7 +39,11 @@ def test_a_folder_of_profiles_may_have_its_own(tmp_path: Path, monkeypatch: pyte
         ("rule = 1", "there is no key 'rule'", r"one table \[rules.NAME\]"),
         ("look_back_hours = -1", "look_back_hours is -1", "hours"),
         ("rules = 3", "rules are not tables", "rules.NAME"),
-        ("[rules.a]\nshare = 0.2", "rule 'a', kind: None is none", "quality_drop, run_failed, gap, schema_violation, anomaly"),
+        (
+            "[rules.a]\nshare = 0.2",
+            "rule 'a', kind: None is none",
+            "quality_drop, run_failed, publication_failed, gap, schema_violation, anomaly",
+        ),
         ('[rules.a]\nkind = "gap"\nafter = 3', "rule 'a': there is no key 'after'", "after_hours"),
         ('[rules.a]\nkind = "gap"\nname = "b"', "rule 'a': there is no key 'name'", "its table's name"),
         ('[rules.a]\nkind = "gap"\nafter_hours = -3', "rule 'a', after_hours: ", "greater than or equal to 0"),

@@ -99,6 +99,19 @@ def test_a_stack_that_was_just_started_is_below_the_environment(conf: Path, monk
     assert found.home == before.home, "what the stack does not have is as it was"
 
 
+def test_kafka_s_client_is_told_more_by_the_file_and_by_the_environment(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (conf / "test.toml").write_text(
+        '[lineage]\ntransport = "kafka"\nservers = "one:9092"\ntopic = "events"\n'
+        '[lineage.properties]\n"security.protocol" = "SASL_SSL"\n"sasl.password" = "of the file"\n'
+    )
+    monkeypatch.setenv("MEDALLION_LINEAGE__PROPERTIES", '{"sasl.password": "of the environment"}')
+    found = load().lineage.properties
+    assert {name: value.get_secret_value() for name, value in found.items()} == {
+        "security.protocol": "SASL_SSL", "sasl.password": "of the environment"
+    }  # fmt: skip
+    assert "of the" not in repr(load())
+
+
 @pytest.mark.parametrize("value", ["false", "0"])
 def test_a_false_value_is_a_value(conf: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("MEDALLION_S3__PATH_STYLE", value)
@@ -113,6 +126,9 @@ def test_a_false_value_is_a_value(conf: Path, monkeypatch: pytest.MonkeyPatch, v
         ("[nessie]\ntimeout_s = 'soon'", r"nessie\.timeout_s: .*number"),
         ("warehouse = 'oracle'", "warehouse: .*snowflake"),
         ("nessie = 'http://x'", "nessie: "),
+        ('[lineage]\ntransport = "kafka"\nservers = "one:9092"', r"lineage: .*kafka: set lineage\.topic"),
+        ('[lineage.properties]\n"bootstrap.servers" = "one:9092"', r"lineage: .*bootstrap\.servers: set lineage\.servers"),
+        ("[lineage.properties]\nacks = '0'", "lineage: .*acks: it is always as many as there are"),
         ("[nessie\nuri = 1", r"test\.toml is not valid TOML: .*line 1"),
     ],
 )

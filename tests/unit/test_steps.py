@@ -23,7 +23,7 @@ TWICE = {
     "quarantine": "rows refused in the pass; rows found in what was written",
 } | {
     f"publish.{name}": "gold's publication; the marts'"
-    for name in ("create", "add_columns", "begin", "head", "delete", "insert", "ledger", "commit", "rollback", "cleanup")
+    for name in ("whole", "create", "add_columns", "begin", "head", "delete", "insert", "ledger", "commit", "rollback", "cleanup")
 }
 EFFECTS = {
     "commit", "create_branch", "delete_branch", "put_object", "put_on_branch", "writeTo",
