@@ -111,5 +111,5 @@ crash: setup ## Kill every step in every way: make crash CASES=10 SEED=1
 readers: setup ## Readers of several tables while publications pass: make readers PUBLICATIONS=1000
 	@$(ACTIVATE) && python -m tests.crash.readers --publications "$(or $(PUBLICATIONS),1000)"
 
-model: setup ## Histories of concurrent runs and publications, decided by a checker
-	@$(ACTIVATE) && pytest tests/model
+model: setup ## What is random or raced, many times; `make test` has it a few times
+	@$(ACTIVATE) && THOROUGH=1 pytest tests/model $$(grep -l "^from tests.rounds import" tests/integration/*.py)

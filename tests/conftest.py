@@ -41,24 +41,34 @@ os.environ["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PA
 
 
 _LONGEST = (
-    "tests/e2e/test_demo.py",
-    "tests.flights_lake",
-    "tests/integration/test_two_writers.py",
+    "tests.demo_lake",
+    "tests/crash/test_every_step.py",
     "tests/integration/test_order_of_days.py",
-    "tests/integration/test_publish_races.py",
-    "tests/integration/test_source_delta.py",
-    "tests/integration/test_upsert.py",
     "tests/integration/test_command_line.py",
-    "tests/integration/test_readers_and_runs.py",
-    "tests/integration/test_jobs.py",
-    "tests/integration/test_blind_appends.py",
+    "tests/integration/test_upsert.py",
+    "tests/integration/test_two_writers.py",
+    "tests/integration/test_publish_races.py",
     "tests/integration/test_interrupt.py",
-    "tests/integration/test_sales_and_finance.py",
+    "tests/integration/test_jobs.py",
     "tests/integration/test_services.py",
+    "tests/e2e/test_domains_page.py",
+    "tests/integration/test_marts.py",
+    "tests/integration/test_publish_left_open.py",
+    "tests/integration/test_audit.py",
+    "tests/integration/test_backup.py",
+    "tests/integration/test_marts_spark.py",
+    "tests/integration/test_source_delta.py",
     "tests/integration/test_upsert_rules.py",
+    "tests/integration/test_blind_appends.py",
+    "tests/integration/test_sales_and_finance.py",
+    "tests/integration/test_publish.py",
+    "tests/integration/test_judged_writes.py",
+    "tests/integration/test_marts_races.py",
+    "tests/integration/test_retried_tasks.py",
+    "tests/integration/test_readers_and_runs.py",
 )
 """Groups of tests that take longest, the longest first."""
-_SHARED = ("tests.flights_lake", "tests.ops_tables")
+_SHARED = ("tests.demo_lake", "tests.ops_tables")
 """Plugins whose fixtures are dear: the modules that use one of them run in one process."""
 
 
@@ -79,7 +89,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         plugins = getattr(getattr(item, "module", None), "pytest_plugins", ())
         groups[item] = next((each for each in _SHARED if each in plugins), item.nodeid.partition("::")[0])
         item.add_marker(pytest.mark.xdist_group(groups[item]))
-    items.sort(key=lambda item: (place.get(groups[item], len(place)), groups[item].startswith("tests/unit/")))
+
+    def order(item: pytest.Item) -> tuple[int, bool, bool]:
+        changes = item.nodeid.startswith("tests/e2e/test_demo.py")  # a day more: after those that read the lake as it is played
+        return place.get(groups[item], len(place)), groups[item].startswith("tests/unit/"), changes
+
+    items.sort(key=order)
 
 
 def pytest_runtest_teardown() -> None:
@@ -102,7 +117,7 @@ def new_stack(*, current: bool = True) -> Iterator[Settings]:
         current: whether it is also what `load` returns, until it ends; else that is what it was before.
     """
     with ExitStack() as here:
-        here.enter_context(_at_home(new_home()))
+        here.enter_context(at_home(new_home()))
         settings = load()
         try:
             services.up(settings, lambda line: None, guard=os.getpid())
@@ -116,8 +131,8 @@ def new_stack(*, current: bool = True) -> Iterator[Settings]:
 
 
 @contextmanager
-def _at_home(home: Path) -> Iterator[None]:
-    """`load` returns the settings of this state folder."""
+def at_home(home: Path) -> Iterator[None]:
+    """Within this `load` returns the settings of this state folder."""
     before = os.environ.get("MEDALLION_HOME")
     os.environ["MEDALLION_HOME"] = str(home)
     load.cache_clear()

@@ -1,6 +1,6 @@
-"""A lake with a day of flights to make sandboxes on, and the commands for it.
+"""The lake of the demo to make sandboxes on, and the commands for it.
 
-Used with `pytest_plugins = ["tests.flights_lake", "tests.sandboxes"]`; no sandbox outlives its module.
+Used with `pytest_plugins = ["tests.demo_lake", "tests.sandboxes"]`; no sandbox outlives its module.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Command = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def sandbox_lake(flights_lake: Settings) -> Iterator[Lake]:
+def sandbox_lake(demo_lake: Settings) -> Iterator[Lake]:
     before = signal.getsignal(signal.SIGTERM)
-    with Lake(flights_lake) as lake:
+    with Lake(demo_lake) as lake:
         yield lake
         for reference in lake.nessie.references(branches.PREFIX):
             lake.nessie.delete_branch(reference.name)

@@ -25,6 +25,7 @@ from pynessie.model import Branch, is_valid_reference_name
 
 from medallion import settings as settings_module
 from medallion.errors import MedallionError, ServiceUnavailable, UsageError
+from medallion.lakehouse.certificates import trusted
 
 MAIN = "main"
 NO_ANCESTOR = "2e1cfa82b035c26cbbbdae632cea070514eb8b773f616aaeaf668e2f0be8f10d"
@@ -101,7 +102,9 @@ class Nessie:
             headers["Authorization"] = f"Bearer {secret}"
             config["auth"] = {"type": "bearer", "token": secret}
         self._references = pynessie.init(config_dict=config)
-        self._http = httpx.Client(base_url=settings.api_v2 + "/", headers=headers, timeout=settings.timeout_s, trust_env=False)
+        self._http = httpx.Client(
+            base_url=settings.api_v2 + "/", headers=headers, timeout=settings.timeout_s, verify=trusted(), trust_env=False
+        )
         self._contents = lru_cache(KEPT_HASHES)(self._contents_at)
 
     def close(self) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medallion.contract import UNPARSED, Contract, Rule
 from medallion.errors import MedallionError
+from medallion.quality.observation import observed_counts
 from medallion.quality.verdict import Judged
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Deduplicated:
             raise _unbalanced(self.contract, judged, {})
         if self._marked is None:
             return {}
-        counted = _observed(self._observation)
+        counted = observed_counts(self._observation)
         if counted is None or counted["rows"] != judged.rows_in + sum(counted[reason] for reason in REASONS):
             # an observed counter can count a retried task twice; what was written cannot
             row = self._marked.agg(*_counters()).first()
@@ -124,16 +125,6 @@ def _counters() -> list[Column]:
 
     counted = [f.count_if(f.coalesce(f.col(_DROPPED) == reason, f.lit(False))).alias(reason) for reason in REASONS]
     return [f.count(f.lit(1)).alias("rows"), *counted]
-
-
-def _observed(observation: Any) -> Mapping[str, int] | None:
-    """The counters, or None where Spark planned them away (an input that it knows to be empty)."""
-    iterator = observation._jo.getOrEmpty().iterator()
-    found = {}
-    while iterator.hasNext():
-        entry = iterator.next()
-        found[str(entry._1())] = int(entry._2())
-    return found or None
 
 
 def _unbalanced(contract: Contract, judged: Judged, dropped: Mapping[str, int], rows: int | None = None) -> MedallionError:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medallion.contract import Contract
 from medallion.lakehouse.staging import Staging
 from medallion.lakehouse.steps import step
+from medallion.quality.observation import observed_counts
 from medallion.quality.quarantine import explain, rows_to_keep
 from medallion.quality.rules import naming_the_rule, passes
 from medallion.quality.staged import examples_of_warnings, judge_staged
@@ -82,7 +83,7 @@ def judge(
         ]
         observed = frame.observe(observation, *counters)
         added = write(observed.filter(good).select(*contract.schema()))
-        counts = _observed(observation)
+        counts = observed_counts(observation)
         if counts is None or counts["judged"] - counts["refused"] != added or (counts["refused"] and not added):
             # an observed counter can count a retried task twice; the commit's own figure cannot
             row = frame.agg(*counters).first()
@@ -102,17 +103,3 @@ def judge(
     ]
     judged.verdicts += table_verdicts(contract, added, written, table, as_of or logical_date, previous, frame=plain)
     return judged
-
-
-def _observed(observation: Any) -> dict[str, int] | None:
-    """The counters, or None where Spark planned them away (an input that it knows to be empty)."""
-    found = observation._jo.getOrEmpty()
-    row = {str(entry._1()): int(entry._2()) for entry in _scala_items(found)}
-    return row or None
-
-
-def _scala_items(scala_map: Any) -> list[Any]:
-    iterator, items = scala_map.iterator(), []
-    while iterator.hasNext():
-        items.append(iterator.next())
-    return items

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from medallion.errors import ServiceUnavailable
+from medallion.lakehouse.certificates import trusted
 from medallion.services.service import SERVERS, Service, environment, program, write_private
 from medallion.services.state import State
 from medallion.settings import S3, Nessie, Postgres
@@ -66,7 +67,8 @@ def check(nessie: Nessie) -> None:
     """
     headers = {"Authorization": f"Bearer {nessie.token.get_secret_value()}"} if nessie.token else {}
     try:
-        answer = httpx.get(f"{nessie.api_v2}/config", headers=headers, timeout=min(nessie.timeout_s, 5.0), trust_env=False)
+        timeout = min(nessie.timeout_s, 5.0)
+        answer = httpx.get(f"{nessie.api_v2}/config", headers=headers, timeout=timeout, verify=trusted(), trust_env=False)
         if answer.status_code in (401, 403):
             raise ServiceUnavailable(
                 f"Nessie at {nessie.uri} refuses us (status {answer.status_code})", hint="check the setting nessie.token"

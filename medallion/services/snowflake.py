@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from medallion.errors import ServiceUnavailable
+from medallion.lakehouse.certificates import trusted
 from medallion.services.service import Service, environment
 from medallion.services.state import State
 from medallion.settings import Snowflake
@@ -25,7 +26,7 @@ def check(snowflake: Snowflake) -> None:
     password = snowflake.password.get_secret_value() if snowflake.password else ""
     login = {"LOGIN_NAME": snowflake.user, "PASSWORD": password, "SESSION_PARAMETERS": {}}
     try:
-        with httpx.Client(base_url=uri, timeout=5.0, trust_env=False) as client:
+        with httpx.Client(base_url=uri, timeout=5.0, verify=trusted(), trust_env=False) as client:
             answer = client.post("/session/v1/login-request", json={"data": login}).raise_for_status().json()
             if not answer["success"]:
                 raise ServiceUnavailable(

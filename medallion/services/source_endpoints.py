@@ -16,6 +16,7 @@ from psycopg import sql
 
 from medallion import records
 from medallion.errors import ServiceUnavailable
+from medallion.lakehouse.certificates import trusted
 from medallion.services import postgres
 from medallion.services.service import Service, environment
 from medallion.services.state import State
@@ -36,7 +37,7 @@ def check(sources: dict[str, Source]) -> str:
     """
     weather, prices = sources["weather_service"], sources["price_archive"]
     try:
-        answer = httpx.get(f"{weather.url}/health", timeout=5.0, trust_env=False)
+        answer = httpx.get(f"{weather.url}/health", timeout=5.0, verify=trusted(), trust_env=False)
         answer.raise_for_status()
         host, port = prices.url.removeprefix("ftp://").split(":")
         with ftplib.FTP() as ftp:

@@ -1,4 +1,4 @@
-"""The notebooks, executed as JupyterLab would, on a day of real flights; what they show is worked out again here."""
+"""The notebooks, executed as JupyterLab would, on the demo's lake; what they show is worked out again here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medallion.landing import content
 from medallion.query import lake as sql
 from medallion.settings import BUCKETS, ROOT, Settings
 
-pytest_plugins = ["tests.flights_lake"]
+pytest_plugins = ["tests.demo_lake"]
 
 FOLDER = ROOT / "notebooks"
 
@@ -61,17 +61,17 @@ class Executed:
 
 
 @pytest.fixture(scope="module")
-def flights(flights_lake: Settings) -> pd.DataFrame:
+def flights(demo_lake: Settings) -> pd.DataFrame:
     """The source's own lines of the days that the lake holds."""
-    days = sql(flights_lake, "SELECT DISTINCT flight_date FROM gold.operations.fact_flight ORDER BY 1").to_pydict()
+    days = sql(demo_lake, "SELECT DISTINCT flight_date FROM gold.operations.fact_flight ORDER BY 1").to_pydict()
     return pd.concat(
         pd.read_csv(io.BytesIO(content("bronze.operations.flights", day)), na_values="NA") for day in days["flight_date"]
     )
 
 
-def test_explore_gold(flights_lake: Settings, flights: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_explore_gold(demo_lake: Settings, flights: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ask = "'[' + routes.to_json(orient='records') + ',' + by_hour.to_json(orient='records') + ']'"
-    found = Executed("explore_gold.ipynb", flights_lake, monkeypatch, tmp_path, ask)
+    found = Executed("explore_gold.ipynb", demo_lake, monkeypatch, tmp_path, ask)
     routes, by_hour = found.told
     flown = flights[flights.dep_time.notna()]
     expected = flown.groupby(flown.sched_dep_time // 100).dep_delay.agg(["size", "mean"])
@@ -92,11 +92,9 @@ def test_explore_gold(flights_lake: Settings, flights: pd.DataFrame, monkeypatch
     assert (found.main_moved, found.buckets_written) == (False, {BUCKET})
 
 
-def test_change_a_transform(
-    flights_lake: Settings, flights: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_change_a_transform(demo_lake: Settings, flights: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ask = "'[' + ','.join(f.to_json(orient='records') for f in (difference, rows, statuses)) + ',\"' + str(day) + '\"]'"
-    found = Executed("change_a_transform.ipynb", flights_lake, monkeypatch, tmp_path, ask)
+    found = Executed("change_a_transform.ipynb", demo_lake, monkeypatch, tmp_path, ask)
     difference, rows, statuses, day = found.told
     of_day = flights[pd.to_datetime(flights[["year", "month", "day"]]) == day]
     diverted = of_day[of_day.dep_time.notna() & of_day.arr_delay.isna()]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 
-import pytest
 from typer.testing import CliRunner
 
-from medallion import settings as settings_module
 from medallion.cli import app
 from medallion.lakehouse.store import Store
 from medallion.settings import Settings
-from tests.flights_lake import DAY
+from tests.demo_lake import DAY
 
-pytest_plugins = ["tests.flights_lake"]
+pytest_plugins = ["tests.demo_lake"]
 
 GOLD, SILVER, BRONZE = (
     f"{layer}.operations.{name}" for layer, name in (("gold", "route_performance"), ("silver", "flights"), ("bronze", "flights"))
@@ -31,14 +29,12 @@ BY_HAND = [
 DECIDED_BY_HAND = [f"{SILVER}.dest", f"{SILVER}.flight_date", f"{SILVER}.origin"]
 
 
-def test_a_share_of_flights_on_time_down_to_the_file(flights_lake: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDALLION_HOME", str(flights_lake.home))
-    settings_module.load.cache_clear()
+def test_a_share_of_flights_on_time_down_to_the_file(demo_lake: Settings) -> None:
     words = ["lineage", GOLD, "--column", "on_time_share", "--date", DAY.isoformat(), "--json"]
     told = json.loads(CliRunner().invoke(app, words).stdout)
     assert [(row["dataset"], row["column"], row["made_of"]) for row in told["columns"]] == BY_HAND
     assert told["decided_by"] == DECIDED_BY_HAND
-    delivered = Store(flights_lake.s3).get(FILE)
+    delivered = Store(demo_lake.s3).get(FILE)
     [file] = [one for node in told["nodes"] for one in node["deliveries"]]
     assert (file["sha256"], file["rows"]) == (hashlib.sha256(delivered).hexdigest(), len(delivered.splitlines()) - 1)
     assert file["uri"].partition("?")[0] == FILE

@@ -20,6 +20,7 @@ from medallion.publish.publication import history, publish
 from medallion.settings import Settings
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.marts import COLUMNS, by_sql, schemas_left, shown, versions
+from tests.rounds import rounds
 from tests.two_processes import processes
 from tests.warehouse import BOTH, POSTGRES, database, proxied, select, session, through
 
@@ -27,7 +28,7 @@ pytest_plugins = ["tests.warehouse"]
 
 STEPS = ("marts.build", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup")
 """What a publication of marts writes into the journal, in order."""
-REBUILDS = 100
+REBUILDS = rounds(25, thorough=100)
 
 
 def gold_of(domain: str) -> Any:

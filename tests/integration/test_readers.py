@@ -28,8 +28,9 @@ from medallion.lakehouse.table import io_properties
 from medallion.settings import Settings
 from tests.lake_tables import gold
 from tests.protocol_runs import VALUE, ProtocolRuns
+from tests.rounds import rounds
 
-RUNS = 10
+RUNS = rounds(6, thorough=10)
 NEVER_MERGED = 20
 
 

@@ -1,4 +1,4 @@
-"""Readers of main and of the warehouse, both polling through ten real runs: neither sees one half done.
+"""Readers of main and of the warehouse, both polling through real runs: neither sees one half done.
 
 Day n brings n rows of the amount n. So a version of the lake, and of the warehouse, is known by its number of
 days, and every table of it says the same: bronze, silver, and two gold tables that are made in different ways.
@@ -27,10 +27,11 @@ from medallion.publish.snowflake import SnowflakeTarget
 from medallion.publish.snowflake_session import Session
 from medallion.settings import Settings
 from tests import toy_domains
+from tests.rounds import rounds
 from tests.warehouse import with_snowflake
 
 FIRST = date(2021, 3, 1)
-RUNS = 10
+RUNS = rounds(5, thorough=10)
 
 Look = tuple[Any, ...]
 

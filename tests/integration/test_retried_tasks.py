@@ -34,12 +34,12 @@ def fragile(n):
 rows = [row(n, low=n, high=n - 1 if n % 10 == 0 else n, weight=9.0 if n % 4 == 1 else 1.0) for n in range(600)]
 frame = desk.frame(rows).repartition(2).withColumn("low", fragile("low"))
 desk.spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "10")
-overwrite, observed, found = desk.branch.overwrite, judge._observed, {}
+overwrite, observed, found = desk.branch.overwrite, judge.observed_counts, {}
 for way in ("staged", "counted", "sorted"):
     if way == "sorted":  # by ranges: Spark computes the rows twice, to draw its sample
         desk.branch.overwrite = lambda rows, *more: overwrite(rows.orderBy("id") if "id" in rows.columns else rows, *more)
     seen = {}
-    judge._observed = lambda o: seen.update(observed(o) or {}) or dict(seen)
+    judge.observed_counts = lambda o: seen.update(observed(o) or {}) or dict(seen)
     got = desk.write(frame, staged=way == "staged")
     counts = [got.rows_in, got.rows_out, got.quarantined, got.warned]
     found[way] = [*counts, desk.kept().count(), len(desk.ids()), seen.get("judged")]

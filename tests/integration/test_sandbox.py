@@ -16,10 +16,10 @@ from medallion.lakehouse.merge import merge
 from medallion.lakehouse.nessie import MAIN, NO_ANCESTOR, Operation, Reference, commit_body
 from medallion.lakehouse.run import Run, load_run
 from medallion.pipeline import Lake
-from tests.flights_lake import DAY, ROUTES
+from tests.demo_lake import DAY, ROUTES
 from tests.sandboxes import Command
 
-pytest_plugins = ["tests.flights_lake", "tests.sandboxes"]
+pytest_plugins = ["tests.demo_lake", "tests.sandboxes"]
 
 
 # ── create, list, drop ────────────────────────────────────────────────────────────────────────────

@@ -18,10 +18,10 @@ from medallion.errors import ContractError, UsageError
 from medallion.lakehouse import sandbox as branches
 from medallion.lakehouse.nessie import MAIN
 from medallion.pipeline import Lake
-from tests.flights_lake import DAY, FLIGHTS, ROUTES
+from tests.demo_lake import DAY, FLIGHTS, ROUTES
 from tests.sandboxes import Command, new_objects, objects
 
-pytest_plugins = ["tests.flights_lake", "tests.sandboxes"]
+pytest_plugins = ["tests.demo_lake", "tests.sandboxes"]
 
 
 def diverted(bronze_flights: DataFrame, airports: DataFrame) -> DataFrame:
@@ -33,8 +33,8 @@ def diverted(bronze_flights: DataFrame, airports: DataFrame) -> DataFrame:
 
 # ── reading and writing ───────────────────────────────────────────────────────────────────────────
 def replace_a_day(spark: SparkSession) -> None:
-    rows = spark.table(FLIGHTS).withColumn("tail_number", F.lit("N1"))
-    rows.writeTo(FLIGHTS).overwrite(F.col("_logical_date") == F.lit(DAY))
+    of_day = F.col("_logical_date") == F.lit(DAY)
+    spark.table(FLIGHTS).filter(of_day).withColumn("tail_number", F.lit("N1")).writeTo(FLIGHTS).overwrite(of_day)
 
 
 WRITES: dict[str, Callable[[SparkSession], Any]] = {
@@ -72,7 +72,7 @@ def test_whatever_is_written_goes_to_the_branch_and_its_bucket_alone(sandbox_lak
     assert branches.find(sandbox_lake.nessie, "writes").commits >= len(WRITES)
     assert spark.table(ROUTES).count() == routes + 3
     at = {"main": main.hash, "sandbox": "dev-sandbox/writes"}
-    tails = f"SELECT DISTINCT tail_number = 'N1' AS tried FROM {FLIGHTS}"
+    tails = f"SELECT DISTINCT tail_number = 'N1' AS tried FROM {FLIGHTS} WHERE _logical_date = '{DAY}'"
     seen = {name: query.lake(sandbox_lake.settings, tails, at=ref).to_pylist() for name, ref in at.items()}
     assert seen["sandbox"] == [{"tried": True}], "readers without Spark see the sandbox too"
     assert {"tried": True} not in seen["main"]

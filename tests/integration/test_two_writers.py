@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +25,11 @@ from medallion.lakehouse.nessie import MAIN, Nessie
 from medallion.lakehouse.table import open_static
 from medallion.pipeline import Lake, Outcome, Request, execute
 from medallion.settings import Settings
+from tests.rounds import rounds
 from tests.toy_domains import Toys, deliver, pair, quick
 from tests.two_processes import Process, processes
 
-ROUNDS = 20
+ROUNDS = rounds(4, thorough=20)
 SEED = 20130101
 DAYS = (date(2024, 3, 1), date(2024, 3, 2))
 HOLDS = ("forked", "written")
@@ -146,24 +146,20 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def workers(stack: Settings) -> Iterator[list[Process]]:
-    with processes(_work, [(quick(stack),)] * 2) as workers:
-        yield workers
-
-
-def new_desk(stack: Settings, folder: Path, workers: list[Process], *, unchanged: bool = True) -> Desk:
+def desk(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     names = f"p{uuid.uuid4().hex[:8]}", f"q{uuid.uuid4().hex[:8]}"
-    desk = Desk(stack, pair(folder, *names), names, workers, unchanged)
-    books = Books()
-    first = desk.start(0, DAYS[0], "")  # one run each, at the same time: sessions start, tables are created
-    second = desk.start(1, DAYS[1], "")
-    assert {worker.hear().state for worker in workers} == {"merged"}
-    assert desk.books() in (books.after(first, second), books.after(second, first))
-    return desk
+    with processes(_work, [(quick(stack),)] * 2) as workers:
+        desk = Desk(stack, pair(tmp_path_factory.mktemp("domains"), *names), names, workers)
+        books = Books()
+        first = desk.start(0, DAYS[0], "")  # one run each, at the same time: sessions start, tables are created
+        second = desk.start(1, DAYS[1], "")
+        assert {worker.hear().state for worker in workers} == {"merged"}
+        assert desk.books() in (books.after(first, second), books.after(second, first))
+        yield desk
 
 
-def test_write_skew_always_ends_as_one_order_of_the_runs(stack: Settings, tmp_path: Path, workers: list[Process]) -> None:
-    desk, chance = new_desk(stack, tmp_path, workers), random.Random(SEED)
+def test_write_skew_always_ends_as_one_order_of_the_runs(stack: Settings, desk: Desk) -> None:
+    desk.unchanged, chance = True, random.Random(SEED)
     nessie = Nessie(stack.nessie)
     for number in range(ROUNDS):
         before = nessie.reference(MAIN).hash
@@ -180,8 +176,8 @@ def test_write_skew_always_ends_as_one_order_of_the_runs(stack: Settings, tmp_pa
     nessie.close()
 
 
-def test_without_unchanged_the_same_check_finds_write_skew(stack: Settings, tmp_path: Path, workers: list[Process]) -> None:
-    desk, chance = new_desk(stack, tmp_path, workers, unchanged=False), random.Random(SEED)
+def test_without_unchanged_the_same_check_finds_write_skew(desk: Desk) -> None:
+    desk.unchanged, chance = False, random.Random(SEED)
 
     found = [desk.skew(chance) for _ in range(2)]
 

@@ -1,12 +1,11 @@
 """Runs, failures, kills, conflicts, merges, resumes, publications and take-backs in any order, beside a small model.
 
 Hypothesis chooses what happens next; the real Nessie, journal and warehouse do it, and the model, a few dictionaries, says
-what must have come of it. `MODEL_EXAMPLES` and `MODEL_STEPS` say how much is tried.
+what must have come of it.
 """
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from medallion.settings import Settings
 from tests.lake_tables import Contracts, gold
 from tests.model.history import ledger_violations
 from tests.protocol_runs import VALUE, ProtocolRuns
+from tests.rounds import THOROUGH, rounds
 from tests.warehouse import POSTGRES, select
 from tests.warehouse import rows as shown
 
@@ -38,7 +38,7 @@ pytest_plugins = ["tests.warehouse"]
 
 NAMES = ("a", "b", "c")
 TABLES = st.sets(st.sampled_from(NAMES), min_size=1)
-EXAMPLES, STEPS = int(os.environ.get("MODEL_EXAMPLES", "3")), int(os.environ.get("MODEL_STEPS", "15"))
+EXAMPLES, STEPS = rounds(2, thorough=20), rounds(15, thorough=30)
 
 
 class Killed(BaseException):
@@ -312,12 +312,12 @@ def _with_a_journal_of_its_own(settings: Settings) -> Settings:
 
 
 def _bounded() -> bounds:
-    """As many examples as the environment says."""
+    """In `make test` always the same examples."""
     return bounds(
         max_examples=EXAMPLES,
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
-        derandomize="MODEL_EXAMPLES" not in os.environ,
+        derandomize=not THOROUGH,
         suppress_health_check=list(HealthCheck),
     )

@@ -1,4 +1,4 @@
-"""32 runs at once over overlapping tables: whatever passed has a serial order; without `UNCHANGED` it has none."""
+"""Runs at once over overlapping tables: whatever passed has a serial order; without `UNCHANGED` it has none."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from medallion.lakehouse.run import fail, open_run, put_on_branch
 from medallion.settings import Settings
 from tests.backfills import Backfill, days
 from tests.model.history import INITIAL, Transaction, violations
+from tests.rounds import rounds
 
-RUNS, TABLES, ATTEMPTS = 32, 8, 4
+RUNS, TABLES, ATTEMPTS = rounds(12, thorough=32), 8, 4
 
 
 def pointer(writer: str) -> Content:

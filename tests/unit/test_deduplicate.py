@@ -99,10 +99,10 @@ def test_one_exchange_is_enough(spark: SparkSession) -> None:
 
 
 def test_counters_that_a_retried_task_doubled_are_not_believed(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = deduplicate._observed
-    monkeypatch.setattr(deduplicate, "_observed", lambda o: {k: 2 * v for k, v in (original(o) or {}).items()})
+    original = deduplicate.observed_counts
+    monkeypatch.setattr(deduplicate, "observed_counts", lambda o: {k: 2 * v for k, v in (original(o) or {}).items()})
     assert once(spark, ROWS, exact=True)[1] == {"exact_copy": 2}
-    monkeypatch.setattr(deduplicate, "_observed", lambda o: None)
+    monkeypatch.setattr(deduplicate, "observed_counts", lambda o: None)
     assert once(spark, ROWS, exact=True)[1] == {"exact_copy": 2}
     assert once(spark, [], exact=True, latest_by="at") == ([], {"exact_copy": 0, "older": 0})
 

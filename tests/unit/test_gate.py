@@ -8,11 +8,13 @@ from datetime import date
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Observation, Row, SparkSession
+from pyspark.sql import functions as F
 
 from medallion.contract import Contract, Rule, Severity
 from medallion.errors import ContractError, GateRefused
 from medallion.quality import gate, judge, table_rules
+from medallion.quality.observation import observed_counts
 from medallion.quality.rules import passes
 from medallion.quality.verdict import Judged, Verdict
 from tests.frames import frame_of
@@ -183,15 +185,24 @@ def test_counters_that_a_retried_task_doubled_or_lost_are_not_believed(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of, rows = contract(dataclasses.replace(POSITIVE, tolerance=2), SMALL), [(1, 5), (2, -5), (3, 500)]
-    original = judge._observed
+    original = judge.observed_counts
     right = run(spark, of, rows)
     assert (right.rows_in, right.quarantined, right.warned) == (3, 1, 1)
-    monkeypatch.setattr(judge, "_observed", lambda _: None)
+    monkeypatch.setattr(judge, "observed_counts", lambda _: None)
     assert run(spark, of, rows) == right
-    monkeypatch.setattr(judge, "_observed", lambda o: {k: 2 * v for k, v in (original(o) or {}).items()})
+    monkeypatch.setattr(judge, "observed_counts", lambda o: {k: 2 * v for k, v in (original(o) or {}).items()})
     assert run(spark, of, rows) == right
     all_bad = run(spark, of, [(1, -5), (2, -6)])
     assert (all_bad.rows_in, all_bad.quarantined) == (2, 2), "nothing was added to compare with"
+
+
+def test_counters_that_spark_has_not_told_in_time_are_none(spark: SparkSession) -> None:
+    observation, rows = Observation(), spark.range(3)
+    observed = rows.observe(observation, F.count(F.lit(1)).alias("judged"))
+    assert observed_counts(observation) is None, "nothing was run yet"
+    observed.collect()
+    spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
+    assert observed_counts(observation) == {"judged": 3}
 
 
 # ── the gate ──────────────────────────────────────────────────────────────────────────────────────

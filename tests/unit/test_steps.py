@@ -12,12 +12,8 @@ import pytest
 from medallion.lakehouse import steps
 from medallion.lakehouse.steps import STEPS, known, step
 from medallion.publish.target import NoJournal
-from medallion.settings import ROOT
+from tests.source_trees import PACKAGE, trees
 
-MODULES = {
-    path.relative_to(ROOT / "medallion").as_posix(): ast.parse(path.read_text("utf-8"))
-    for path in sorted((ROOT / "medallion").rglob("*.py"))
-}
 TWICE = {
     "write": "a delivery to bronze; a date of silver or gold",
     "quarantine": "rows refused in the pass; rows found in what was written",
@@ -37,6 +33,10 @@ OTHERWISE = {
 }
 
 
+def _modules() -> dict[str, ast.Module]:
+    return {path.relative_to(PACKAGE).as_posix(): tree for path, tree in trees().items()}
+
+
 def _name(call: ast.Call) -> str:
     return ast.unparse(call.func).rpartition(".")[2]
 
@@ -52,7 +52,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 def _places() -> dict[str, list[str]]:
     found = defaultdict(list)
-    for path, tree in MODULES.items():
+    for path, tree in _modules().items():
         if path == "lakehouse/steps.py":
             continue
         for node in ast.walk(tree):
@@ -75,7 +75,7 @@ def test_every_step_has_a_name_of_its_own_and_one_place() -> None:
 
 def test_nothing_outside_the_process_is_changed_beside_the_steps() -> None:
     beside = []
-    for path, tree in MODULES.items():
+    for path, tree in _modules().items():
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             within = {
                 id(inner)

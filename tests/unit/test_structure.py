@@ -13,19 +13,17 @@ import pytest
 
 from medallion import domain
 from medallion.settings import ROOT, Settings
+from tests.source_trees import PACKAGE, PATHS, trees
 from tests.unit.finance_rows import FINANCE
 from tests.unit.operations_rows import PLANTED, SOUND
 from tests.unit.sales_rows import SALES
-
-PACKAGE = ROOT / "medallion"
-MODULES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-NAMES = {name_of(path) for path in MODULES}
+NAMES = {name_of(path) for path in PATHS}
 COMPOSERS = {"medallion.cli", "medallion.job", "medallion.demo", "medallion.afterwards"} | {
     name for name in NAMES if name.startswith("medallion.commands.")
 }
@@ -57,12 +55,12 @@ def own(tree: ast.AST) -> set[str]:
 def test_the_lakehouse_imports_only_settings_errors_and_contract() -> None:
     allowed = ("medallion.lakehouse", "medallion.settings", "medallion.errors", "medallion.contract")
     for path in (PACKAGE / "lakehouse").glob("*.py"):
-        strange = {name for name in own(MODULES[path]) if name != "medallion" and not within(name, *allowed)}
+        strange = {name for name in own(trees()[path]) if name != "medallion" and not within(name, *allowed)}
         assert not strange, path
 
 
 def test_the_package_imports_nothing_that_composes_it() -> None:
-    for path, tree in MODULES.items():
+    for path, tree in trees().items():
         assert not {name for name in own(tree) if not within(name, "medallion")}, path
         if name_of(path) not in COMPOSERS:
             assert not own(tree) & COMPOSERS, path
@@ -79,18 +77,18 @@ def test_dashboards_ask_the_database_alone() -> None:
 
 def test_transforms_import_only_pyspark() -> None:
     for path in (PACKAGE / "domains").rglob("*.py"):
-        assert not {name for name in imported(MODULES[path]) if not within(name, "pyspark", "__future__")}, path
+        assert not {name for name in imported(trees()[path]) if not within(name, "pyspark", "__future__")}, path
 
 
 def test_marts_build_on_runs_and_publications_and_not_the_other_way_round() -> None:
-    for path, tree in MODULES.items():
+    for path, tree in trees().items():
         if not within(name_of(path), "medallion.marts", *COMPOSERS):
             assert not {name for name in own(tree) if within(name, "medallion.marts")}, path
 
 
 def test_dbt_is_a_program_of_its_own() -> None:
     """It comes with other versions of packages: only what runs in its process may import it."""
-    assert {name_of(path) for path, tree in MODULES.items() if any(within(name, "dbt") for name in imported(tree))} == {
+    assert {name_of(path) for path, tree in trees().items() if any(within(name, "dbt") for name in imported(tree))} == {
         "medallion.marts.spark_program"
     }
 
@@ -133,7 +131,7 @@ def calls(tree: ast.AST, method: str) -> Iterator[tuple[str, ast.Call]]:
 def test_main_is_changed_by_one_function() -> None:
     commits = {
         (path.relative_to(PACKAGE).as_posix(), function, ast.unparse(call))
-        for path, tree in MODULES.items()
+        for path, tree in trees().items()
         for function, call in calls(tree, "commit")
         if "nessie" in ast.unparse(call.func)
     }
@@ -145,7 +143,7 @@ def test_main_is_changed_by_one_function() -> None:
     }
     (put,) = (
         node
-        for node in ast.walk(MODULES[PACKAGE / "lakehouse" / "run.py"])
+        for node in ast.walk(trees()[PACKAGE / "lakehouse" / "run.py"])
         if isinstance(node, ast.FunctionDef) and node.name == "put_on_branch"
     )
     branch = [ast.unparse(n) for n in ast.walk(put) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "branch"]
@@ -155,14 +153,14 @@ def test_main_is_changed_by_one_function() -> None:
 def test_a_write_is_staged_on_the_branch_that_it_is_for() -> None:
     (commit,) = (
         node
-        for node in ast.walk(MODULES[PACKAGE / "lakehouse" / "staging.py"])
+        for node in ast.walk(trees()[PACKAGE / "lakehouse" / "staging.py"])
         if isinstance(node, ast.FunctionDef) and node.name == "_commit"
     )
     onto = [ast.unparse(n.value) for n in ast.walk(commit) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "onto"]
     assert onto == ["nessie.reference(self.branch.name)"]
     branches = {
         ast.unparse(node.args[3] if len(node.args) > 3 else node.args[0])
-        for tree in MODULES.values()
+        for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Branch", "lake.branch")
     }
@@ -170,7 +168,7 @@ def test_a_write_is_staged_on_the_branch_that_it_is_for() -> None:
 
 
 def test_a_sandbox_is_committed_to_a_branch_of_its_own() -> None:
-    tree = MODULES[PACKAGE / "lakehouse" / "sandbox.py"]
+    tree = trees()[PACKAGE / "lakehouse" / "sandbox.py"]
     making = [
         ast.unparse(node.value)
         for node in ast.walk(tree)
@@ -180,7 +178,7 @@ def test_a_sandbox_is_committed_to_a_branch_of_its_own() -> None:
 
 
 def test_nobody_else_speaks_of_commits_to_the_server() -> None:
-    for path, tree in MODULES.items():
+    for path, tree in trees().items():
         texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
         if path.name != "nessie.py" or path.parent.name != "lakehouse":
             assert not {text for text in texts if "history/commit" in text or "history/merge" in text}, path
@@ -190,7 +188,7 @@ def test_nobody_else_speaks_of_commits_to_the_server() -> None:
 def test_a_merge_is_asked_for_by_runs_and_by_nobody_else() -> None:
     who = {
         name_of(path)
-        for path, tree in MODULES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("merge", "send")
     }
