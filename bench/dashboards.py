@@ -45,15 +45,18 @@ def measure(runs: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="medallion-bench-") as folder:
         os.environ["MEDALLION_HOME"] = str(Path(folder) / "home")
         settings_module.load.cache_clear()
-        postgres = stack.up(settings_module.load(), lambda line: None, guard=os.getpid()).postgres
-        began = time.monotonic()
-        with ops_databases.seeded(postgres, Size(runs=runs)) as database:
-            print(f"seeded in {time.monotonic() - began:.0f} s", flush=True)
-            os.environ["MEDALLION_POSTGRES__DATABASE"] = database
-            settings_module.load.cache_clear()
-            pages = pages_of(postgres, database)
-            server, processor = on_the_server(pages, rounds)
-            browser = _in_the_browser(pages, rounds)
+        settings = stack.up(settings_module.load(), lambda line: None, guard=os.getpid())
+        try:
+            began = time.monotonic()
+            with ops_databases.seeded(settings.postgres, Size(runs=runs)) as database:
+                print(f"seeded in {time.monotonic() - began:.0f} s", flush=True)
+                os.environ["MEDALLION_POSTGRES__DATABASE"] = database
+                settings_module.load.cache_clear()
+                pages = pages_of(settings.postgres, database)
+                server, processor = on_the_server(pages, rounds)
+                browser = _in_the_browser(pages, rounds)
+        finally:
+            stack.down(settings, lambda line: None, remove=True)
         print(f"\n{runs:,} runs, 500 datasets, {rounds} rounds, load {os.getloadavg()[1]:.1f}\n")
         print("| page | server | of it CPU | browser |\n|---|---|---|---|")
         for name in pages:
