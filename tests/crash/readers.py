@@ -34,6 +34,8 @@ from tests.protocol_runs import VALUE, ProtocolRuns, another_value
 ROWS = 20
 AT_A_TIME = 50
 """So many publications show two tables, then others: a table's metadata names all its versions, and readers read it anew."""
+PAUSE_S = 0.03
+"""Between two looks of a reader: they share a process with those who publish, which would else wait for them."""
 BEGIN, END = "<!-- readers: written by make readers -->", "<!-- end of the readers -->"
 MIXED = "PostgreSQL, two statements (nothing is promised)"
 
@@ -60,7 +62,7 @@ class Reader:
                     self.versions |= found[0]
                 else:
                     self.mixed.append(found)
-                time.sleep(0.005)
+                time.sleep(PAUSE_S)
         except BaseException as error:
             self.failure = error
 
