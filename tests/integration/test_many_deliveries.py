@@ -15,7 +15,7 @@ from tests.small_domain import csv
 
 pytest_plugins = ["tests.shop"]
 
-DAY = date(2020, 9, 1)
+DAY = date(2020, 3, 17)
 
 
 @pytest.fixture

@@ -238,7 +238,7 @@ def test_every_effect_is_a_step_and_nothing_is_left(settings: Settings, lake: La
     select(settings, f"CREATE SCHEMA {staging(settings)}")
     select(settings, f"CREATE TABLE {database(settings)}.{staging(settings)}.staged_20200102t030405_dead_0 (a INT)")
     publish(settings, Contracts(one), journal=Recorder(), run="run-1")
-    names = ["prepare", "create", "stage", "copy", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup"]
+    names = ["whole", "prepare", "create", "stage", "copy", "begin", "head", "delete", "insert", "ledger", "commit", "cleanup"]
     assert steps == [("run-1", f"publish.{name}") for name in names]
     if settings.warehouse == "snowflake":
         assert select(settings, f"SHOW STAGES IN SCHEMA {database(settings)}.{staging(settings)}") == []
