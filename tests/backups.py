@@ -236,12 +236,15 @@ def out_of_order() -> Iterator[str]:
 def begun(settings: Settings, home: Path) -> Iterator[State]:
     """The state of a new stack in a folder, before anything runs in it."""
     new = settings.model_copy(update={"home": home, "ports": Ports()})
-    with exclusively(new):
-        state = read_or_begin(new)
-        ports.settle(state, new.ports, lambda line: None)
-        state.passing = True
-        state.save()
-        yield state
+    try:
+        with exclusively(new):
+            state = read_or_begin(new)
+            ports.settle(state, new.ports, lambda line: None)
+            state.passing = True
+            state.save()
+            yield state
+    finally:
+        services.down(new, quiet, remove=True)  # also what PostgreSQL has of it, which may lie elsewhere
 
 
 def recovered(settings: Settings, to: str | None, home: Path, where: str | None = None) -> str:

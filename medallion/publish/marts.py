@@ -7,19 +7,19 @@ the version shown; else it is built again. The tables are emptied and filled, ne
 from __future__ import annotations
 
 import logging
-import random
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from medallion.errors import ConflictError, MedallionError, ServiceUnavailable, UsageError
 from medallion.publish.checksum import digest
 from medallion.publish.columns import Column
 from medallion.publish.ledger import Entry, Head, MartState
+from medallion.publish.retrying import in_attempts
 from medallion.publish.staging import Report, Steps
 from medallion.publish.target import BUILD, Journal, NoJournal, Outrun, Target, Unanswered, connect, left_over
 from medallion.settings import Settings
@@ -78,34 +78,24 @@ def publish(
     """
     attempts = _Attempts(uuid.uuid4().hex)
     steps = Steps(journal or NoJournal(), attempts.publication_id)
+    most = settings.runs.conflict_retries + 1
     with steps("whole", of="marts", warehouse=settings.warehouse, publication_id=attempts.publication_id):
-        return _in_attempts(settings, build, report, steps, attempts)
-
-
-def _in_attempts(settings: Settings, build: Build, report: Report, steps: Steps, attempts: _Attempts) -> MartsPublication:
-    reason: Exception | None = None
-    for attempt in range(settings.runs.conflict_retries + 1):
-        if reason:
-            time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
-            report(f"building the marts again ({reason})")
+        one = partial(_attempt, settings, build, report, steps, attempts)
         try:
-            return _attempt(settings, build, report, steps, attempts)
-        except (Outrun, Unanswered) as error:
-            log.info("marts %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
-            reason = error
-        except ServiceUnavailable:
-            if not isinstance(reason, Unanswered):
-                raise
-    if isinstance(reason, Unanswered):
-        raise ServiceUnavailable(
-            f"the warehouse stopped answering the marts' publication {attempts.publication_id}; it shows the marts before "
-            f"or after it, whole: {reason}",
-            hint="run `medallion marts` again: the ledger says what was done",
-        ) from reason
-    raise ConflictError(
-        f"others published in all of {settings.runs.conflict_retries + 1} attempts; the marts are as they were: {reason}",
-        hint="run `medallion marts` again later",
-    ) from reason
+            return in_attempts(
+                f"marts {attempts.publication_id}", one, most, lambda reason: report(f"building the marts again ({reason})")
+            )
+        except Unanswered as error:
+            raise ServiceUnavailable(
+                f"the warehouse stopped answering the marts' publication {attempts.publication_id}; it shows the marts before "
+                f"or after it, whole: {error}",
+                hint="run `medallion marts` again: the ledger says what was done",
+            ) from error
+        except Outrun as error:
+            raise ConflictError(
+                f"others published in all of {most} attempts; the marts are as they were: {error}",
+                hint="run `medallion marts` again later",
+            ) from error
 
 
 def _attempt(settings: Settings, build: Build, report: Report, steps: Steps, attempts: _Attempts) -> MartsPublication:

@@ -6,13 +6,11 @@ says which. No answer to a statement means: ask the ledger, in a new session, an
 
 from __future__ import annotations
 
-import logging
-import random
-import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from medallion.contract import Contract
@@ -23,11 +21,10 @@ from medallion.publish.describing import describe
 from medallion.publish.fitting import Fit, fit
 from medallion.publish.ledger import Entry, Head, TableState
 from medallion.publish.plan import Outcome, Plan
+from medallion.publish.retrying import in_attempts
 from medallion.publish.staging import Attempts, Report, Staged, Steps, clean, stage
 from medallion.publish.target import Journal, NoJournal, Outrun, Target, Unanswered, Violated, connect
 from medallion.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 class HasContracts(Protocol):
@@ -109,44 +106,26 @@ def publish(
         )
     steps = Steps(journal or NoJournal(), run or attempts.publication_id)
     noted = {"of": "gold", "warehouse": settings.warehouse, "publication_id": attempts.publication_id, "at": at}
+    most = settings.runs.conflict_retries + 1
     with steps("whole", **noted), closing(Nessie(settings.nessie)) as nessie:
-        return _in_attempts(settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
-
-
-def _in_attempts(
-    settings: Settings,
-    nessie: Nessie,
-    published: Mapping[str, Contract],
-    at: str | None,
-    allow_rewind: bool,
-    allow_breaking: Collection[str],
-    report: Report,
-    steps: Steps,
-    attempts: Attempts,
-) -> Publication:
-    reason: Exception | None = None
-    for attempt in range(settings.runs.conflict_retries + 1):
-        if reason:
-            time.sleep(min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.5))
-            report(f"planning the publication again ({reason})")
+        one = partial(_attempt, settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
         try:
-            return _attempt(settings, nessie, published, at, allow_rewind, allow_breaking, report, steps, attempts)
-        except (Outrun, Unanswered) as error:
-            log.info("publication %s, attempt %s", attempts.publication_id, attempt + 1, exc_info=True)
-            reason = error
-        except ServiceUnavailable:
-            if not isinstance(reason, Unanswered):
-                raise
-    if isinstance(reason, Unanswered):
-        raise ServiceUnavailable(
-            f"the warehouse stopped answering publication {attempts.publication_id}; it shows the version before or "
-            f"after it, whole: {reason}",
-            hint="publish again: the ledger says what was done",
-        ) from reason
-    raise ConflictError(
-        f"the publication was outrun in all of {settings.runs.conflict_retries + 1} attempts; nothing was changed: {reason}",
-        hint="publish again later",
-    ) from reason
+            return in_attempts(
+                f"publication {attempts.publication_id}",
+                one,
+                most,
+                lambda reason: report(f"planning the publication again ({reason})"),
+            )
+        except Unanswered as error:
+            raise ServiceUnavailable(
+                f"the warehouse stopped answering publication {attempts.publication_id}; it shows the version before or "
+                f"after it, whole: {error}",
+                hint="publish again: the ledger says what was done",
+            ) from error
+        except Outrun as error:
+            raise ConflictError(
+                f"the publication was outrun in all of {most} attempts; nothing was changed: {error}", hint="publish again later"
+            ) from error
 
 
 def history(settings: Settings, limit: int = 50) -> list[Entry]:

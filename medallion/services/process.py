@@ -153,15 +153,14 @@ def stop(process: Identity, *, ask_with: int = TERMINATE, patience_s: float = 20
     return False
 
 
-def wait_for_end(process: Identity) -> None:
-    """Return when a process, which need not be a child, has ended."""
+def wait_for_end(process: Identity, patience_s: float | None = None) -> bool:
+    """Return when a process, which need not be a child, has ended, or after so long. Returns: whether it has."""
     try:
         handle = os.pidfd_open(process.pid)
     except ProcessLookupError:
-        return
+        return True
     try:
-        if identify(process.pid) == process:
-            _ends(handle, None)
+        return identify(process.pid) != process or _ends(handle, patience_s)
     finally:
         os.close(handle)
 

@@ -179,7 +179,7 @@ def down(settings: Settings, report: Report, *, remove: bool = False) -> int:
             record = settings.home / "run" / f"{name}.pid"
             running = process.recorded(record)
             if running and running.pid != os.getpid():
-                asked = process.stop(running, ask_with=_stop_signal(name))
+                asked = process.stop(running, ask_with=stop_signal(name))
                 report(f"{name}: stopped (pid {running.pid})" + ("" if asked else "; it had to be killed"))
                 stopped += name != _WATCHDOG
             record.unlink(missing_ok=True)
@@ -194,7 +194,14 @@ def down(settings: Settings, report: Report, *, remove: bool = False) -> int:
     return stopped
 
 
-def _stop_signal(name: str) -> int:
+def running(state: State) -> dict[str, process.Identity]:
+    """The servers that run, by name, last started first."""
+    found = {name: process.recorded(state.record(name)) for name in reversed(ORDER)}
+    return {name: server for name, server in found.items() if server}
+
+
+def stop_signal(name: str) -> int:
+    """What asks a server to stop as it should."""
     return postgres.STOP_SIGNAL if name == "postgres" else process.TERMINATE
 
 

@@ -30,7 +30,7 @@ from medallion.lakehouse.steps import STEPS
 from medallion.lakehouse.store import Store
 from medallion.publish.publication import history as ledger
 from medallion.publish.reconcile import reconcile
-from medallion.services import postgres
+from medallion.services import postgres, stack
 from medallion.settings import Backup, Settings, load
 from tests.backups import (
     DELIVERY,
@@ -333,6 +333,7 @@ def test_a_damaged_copy_is_not_restored(lake: History, tmp_path: Path) -> None:
     assert f"remove {tmp_path / 'half'}" in told[-1]
     with pytest.raises(SettingsError, match="half a stack: the restore into it has not ended"):
         Lake(lake.settings.model_copy(update={"home": tmp_path / "half"}))
+    stack.down(lake.settings.model_copy(update={"home": tmp_path / "half"}), quiet, remove=True)
 
 
 def test_the_commands_say_so(
