@@ -20,14 +20,14 @@ from medallion.services import postgres, process
 from medallion.services import stack as services
 from medallion.services.state import read
 from medallion.settings import Settings
-from tests.crash.faults import KILLS, SERVER_KILLED, Fault, Server
+from tests.crash.faults import KILLS, NO_ANSWER, SERVER_KILLED, Fault, Server
 from tests.crash.invariants import Watch
 from tests.crash.place import Place, Told
 from tests.crash.victim import PATIENCE_S, Ended, Happened, work
 from tests.two_processes import Process
 
 HUNG_S = 9.0
-"""After so long a person ends a command that hangs."""
+"""So long after it came to the step a person ends a command that hangs."""
 _RECORDS: dict[Server, dict[str, str]] = {
     "journal": {"": "postgres"}, "nessie": {"": "nessie"}, "minio": {"": "minio"},
     "warehouse": {"postgres": "postgres", "snowflake": "snowflake"},
@@ -37,7 +37,7 @@ SERVERS: dict[str, tuple[Server, ...]] = {
     "journal": ("journal",), "run": ("nessie", "journal"), "init": ("nessie", "minio"), "table": ("minio",), "land": ("minio",),
     "fetch": ("minio",), "write": ("nessie", "minio", "journal"), "data": ("nessie", "minio"), "quarantine": ("nessie", "minio"),
     "branch": ("nessie",), "gate": ("minio", "nessie"), "object": ("minio",), "merge": ("nessie",), "merge.request": ("journal",),
-    "rebase": ("nessie",), "undo": ("nessie", "minio"), "publish": ("warehouse",),
+    "rebase": ("nessie",), "rebase.rules": ("minio", "nessie"), "undo": ("nessie", "minio"), "publish": ("warehouse",),
     "ops": ("journal", "nessie"),
 }  # fmt: skip
 """The servers that a step speaks to, by its name or the first part of that."""
@@ -117,9 +117,10 @@ class Site:
         assert ended.told.code == 0, ended.told.err
         assert not (wrong := self.watch.look(at_the_end=True)), wrong
 
-    def child(self, fault: Fault | None, what: str, patience_s: float = PATIENCE_S) -> Ended | str:
-        """A command in a process of its own. Returns: how it ended; `killed`, `hung`; `missed` if it was not."""
+    def child(self, fault: Fault | None, what: str) -> Ended | str:
+        """A command in a process of its own. Returns: how it ended; `killed`, `hung`."""
         victim = Process(work, (self.place, fault, what, self.day))
+        patience_s = PATIENCE_S
         restart: threading.Thread | None = None
         happened = ""
         try:
@@ -135,6 +136,9 @@ class Site:
                 if isinstance(message, Ended):
                     return message
                 assert isinstance(message, Happened)
+                if message.kind == NO_ANSWER:
+                    patience_s = HUNG_S
+                    continue
                 happened = "killed"
                 if message.kind == SERVER_KILLED:
                     assert fault is not None
@@ -180,7 +184,8 @@ def scenario(step: str) -> str:
         "init.tables": "first", "table.create": "first", "branch.commit": "first", "publish.create": "first",
         "publish.prepare": "first", "data.evolve": "columns", "publish.add_columns": "columns", "publish.describe": "columns",
         "publish.relate": "columns", "publish.widen": "wider", "rebase.branch": "conflict", "rebase.commit": "conflict",
-        "run.branch.expire": "expire", "publish.rollback": "outrun", "undo.tables": "revert",
+        "run.branch.expire": "expire", "publish.rollback": "outrun", "undo.tables": "revert", "fetch": "fetched",
+        "land": "fetched",
     }.get(step, "run")  # fmt: skip
 
 
@@ -198,9 +203,8 @@ def run_case(site: Site, step: str, kind: str, seed: int) -> Result | None:
         site.place = site.watch.place = replace(site.place, columns=site.place.columns + 1)
     if what == "wider":
         site.place = site.watch.place = replace(site.place, digits=site.place.digits + 1)
-    ended = site.child(
-        fault, "run" if what in ("first", "columns", "wider") else what, HUNG_S if kind == "no answer" else PATIENCE_S
-    )
+    site.place = site.watch.place = replace(site.place, fetched=what == "fetched")
+    ended = site.child(fault, "run" if what in ("first", "columns", "wider", "fetched") else what)
     missed = isinstance(ended, Ended) and not ended.happened
     if isinstance(ended, Ended):
         site.watch.told.append((f"the command ({step}, {kind})", _told(ended)))

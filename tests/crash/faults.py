@@ -9,6 +9,7 @@ from tests.crash.relay import LOSSES
 
 Server = Literal["journal", "nessie", "minio", "warehouse"]
 KILLS = ("killed before", "killed within", "killed after")
+NO_ANSWER = "no answer"
 SERVER_KILLED = "server killed"
 FAULTS = (*KILLS, *LOSSES, SERVER_KILLED)
 

@@ -2,6 +2,7 @@
 
 What a run would write with Spark, pyiceberg writes (as in `tests.backfills`); everything else is what
 `medallion run --json` and `medallion resume --json` do: `Place.command` calls these commands themselves.
+A day's delivery lies nowhere, unless the place is told to fetch it: then the real code asks a source for it and lands it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest import mock
@@ -27,7 +29,7 @@ from pyiceberg.types import DecimalType, LongType
 from medallion import cli, job, pipeline, terminal
 from medallion import settings as settings_module
 from medallion.commands import ops, undo
-from medallion.contract import LAYERS, Column, Contract, Delivery, Rule
+from medallion.contract import LAYERS, Column, Contract, Delivery, Origin, Rule
 from medallion.domain import Domains
 from medallion.errors import ServiceUnavailable
 from medallion.lakehouse.history import DATE_PROPERTY, Delivered, deliveries
@@ -39,6 +41,8 @@ from medallion.layers.bronze import DELIVERY_PROPERTY
 from medallion.pipeline import Lake, Request
 from medallion.rule_kinds import Reference
 from medallion.settings import Settings
+from medallion.sources.inbox import discover
+from tests.crash import source
 from tests.lake_tables import gold, write
 
 FIRST = date(2024, 1, 1)
@@ -70,18 +74,24 @@ class Place:
     """One domain with a journal and a warehouse of its own; can be handed to another process.
 
     `columns` is how many columns the table `totals` has beyond its first ones, which its description and that of `latest`
-    tell; `digits` how many more digits its column `amount` has than at first.
+    tell; `digits` how many more digits its column `amount` has than at first; `fetched` whether days are asked for at a source.
     """
 
     settings: Settings
     domain: str
     columns: int = 0
     digits: int = 0
+    fetched: bool = False
     with_spark: ClassVar = False
 
     @property
     def bronze(self) -> Contract:
-        return gold("counts", {"value": "string"}, layer="bronze", domain=self.domain, delivery=DELIVERY)
+        delivery = DELIVERY
+        if self.fetched:
+            origin = Origin("http", source.ENDPOINT, "/{year}-{month}-{day}/{part}")
+            path = f"domain={self.domain}/{DELIVERY.path}"
+            delivery = replace(DELIVERY, path=path, expected="initial", parts=source.PARTS, source=origin)
+        return gold("counts", {"value": "string"}, layer="bronze", domain=self.domain, delivery=delivery)
 
     @property
     def totals(self) -> Contract:
@@ -124,10 +134,12 @@ class Place:
 
     def command(self, what: Any, *, refused: bool = False) -> Told:
         """Run a command in this process as the command line does, in this place."""
-        out, err = io.StringIO(), io.StringIO()
+        out, err, settings = io.StringIO(), io.StringIO(), self.settings
         with ExitStack() as patched:
+            if self.fetched:
+                settings = settings.model_copy(update={"sources": patched.enter_context(source.served())})
             for module in (settings_module, cli, ops, undo):
-                patched.enter_context(mock.patch.object(module, "load", return_value=self.settings))
+                patched.enter_context(mock.patch.object(module, "load", return_value=settings))
             for patch in self.patches(refused):
                 patched.enter_context(patch)
             patched.enter_context(mock.patch.object(terminal.signal, "signal"))
@@ -144,7 +156,7 @@ class Place:
 
 @dataclass
 class _Writer:
-    """As `pipeline._write`, for one delivery that lies nowhere; gold is made from all that bronze then holds."""
+    """As `pipeline._write`, for the deliveries of one day; gold is made from all that bronze then holds."""
 
     place: Place
     refused: bool
@@ -155,19 +167,20 @@ class _Writer:
 
     def _all(self, lake: Lake, run: Run, request: Request, selected: tuple[str, ...]) -> None:
         bronze, s3, day = self.place.bronze, lake.settings.s3, request.logical_date
-        delivered = _delivered(day)
         run.reads |= set(selected)
         with_gold = "gold" in request.layers
         base = run.base[bronze.dataset]
-        new = not any(one.delivery == delivered.delivery for one in deliveries(s3, base))
+        new = self._arrived(lake, run, request, deliveries(s3, base))
         days = {} if base["snapshotId"] in (-1, None) else _days(open_static(s3, base))
         # gold is up to date if it counts every day that bronze holds, and has all columns
         if with_gold and not new and days == _counted(s3, run.base[self.place.totals.dataset], self.place.totals):
             return
-        if new:
+        for delivered, numbers in new:
             notes = {DATE_PROPERTY: str(day), DELIVERY_PROPERTY: delivered.delivery}
-            self._one(lake, run, bronze, "data.append", day, lambda table: table.append(_rows(table, delivered, run.id), notes))
+            add = partial(_append, delivered=delivered, numbers=numbers, run_id=run.id, notes=notes)
+            self._one(lake, run, bronze, "data.append", day, add)
             run.deliveries.append({"dataset": bronze.dataset} | asdict(delivered))
+        if new:
             days = days | {day: ROWS_A_DAY}
         elif not with_gold:
             return
@@ -181,6 +194,17 @@ class _Writer:
             self._one(lake, run, self.place.latest, "data.overwrite", day, lambda table: _replace(table, latest))
         if self.refused:
             run.writes[-1]["verdicts"] = [REFUSED]
+
+    def _arrived(self, lake: Lake, run: Run, request: Request, held: list[Delivered]) -> list[tuple[Delivered, list[int]]]:
+        """What bronze does not hold yet of the day, and which of its rows each has."""
+        bronze, day = self.place.bronze, request.logical_date
+        if not self.place.fetched:
+            delivered = _delivered(day)
+            known = any(one.delivery == delivered.delivery for one in held)
+            return [] if known else [(delivered, list(range(ROWS_A_DAY)))]
+        pipeline._fetch(lake, run, bronze, request, held)
+        arrivals = discover(lake.store, bronze, day, held).new
+        return [(one.delivered, [int(v.rpartition("/")[2]) for v in one.rows["value"].to_pylist()]) for one in arrivals]
 
     def _one(self, lake: Lake, run: Run, contract: Contract, effect: str, day: date, what: Any) -> None:
         with lake.journal.step(run.id, f"write.{contract.dataset}"):
@@ -280,7 +304,7 @@ def _delivered(day: date) -> Delivered:
     return Delivered(day, f"{day}-{sha256[:12]}", f"s3://nowhere/{day}.csv?versionId=1", sha256, ROWS_A_DAY)
 
 
-def _rows(table: Table, delivered: Delivered, run_id: str) -> pa.Table:
+def _append(table: Table, *, delivered: Delivered, numbers: list[int], run_id: str, notes: dict[str, str]) -> None:
     rows = [
         {
             "value": f"{delivered.logical_date}/{number}", "_delivery": delivered.delivery,
@@ -288,9 +312,9 @@ def _rows(table: Table, delivered: Delivered, run_id: str) -> pa.Table:
             "_source_row": number, "_ingested_at": datetime.now(UTC), "_run_id": run_id,
             "_row_hash": hashlib.sha256(f"{delivered.logical_date}/{number}".encode()).hexdigest(),
         }
-        for number in range(ROWS_A_DAY)
+        for number in numbers
     ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=schema_to_pyarrow(table.schema(), include_field_ids=False))
+    table.append(pa.Table.from_pylist(rows, schema=schema_to_pyarrow(table.schema(), include_field_ids=False)), notes)
 
 
 def nth_day(number: int) -> date:

@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from medallion.settings import Settings
 from tests.crash.case import Site
-from tests.crash.faults import KILLS
 from tests.crash.invariants import Watch
 from tests.crash.spark_place import Place, ShopWatch, SparkPlace, open_shop
 from tests.crash.victim import PATIENCE_S, Ended, heal
@@ -19,13 +18,12 @@ from tests.two_processes import Process
 
 STEPS = (
     "fetch", "write", "data.append", "data.merge", "data.overwrite", "data.compact", "data.staged", "quarantine", "gate",
-    "merge.request", "merge.commit", "rebase.commit", "rebase.rules", "undo.tables", "publish.commit", "run.branch.remove",
+    "merge.request", "merge.commit", "rebase.commit", "rebase.rules", "undo.tables", "undo.rules", "publish.commit",
+    "run.branch.remove",
 )  # fmt: skip
 """The steps of a run that are passed with Spark only, and some of the others, where a JVM goes on when its command is killed."""
-KINDS = (*KILLS, "answer lost", "request lost", "error answered")
-"""Faults that end soon: the start of a JVM takes longer than a person's patience elsewhere."""
 SCENARIOS = {
-    "rebase.commit": "conflict", "rebase.rules": "conflict", "undo.tables": "revert",
+    "rebase.commit": "conflict", "rebase.rules": "conflict", "undo.tables": "revert", "undo.rules": "revert an earlier one",
 }  # fmt: skip
 
 

@@ -26,28 +26,34 @@ def read(path: Path) -> list[Line]:
 
 
 def markdown(results: Iterable[Line], seed: int) -> str:
-    """One row for each step, one column for each fault: how many cases, and how many of them violated something."""
+    """How many cases there were and what became of the commands; then of each warehouse one row for each step, one column
+    for each fault: how many cases, and how many of them violated something."""
     results = list(results)
-    steps = sorted({each["step"] for each in results}, key=_order)
-    cases = Counter((each["step"], each["kind"]) for each in results)
-    wrong = Counter((each["step"], each["kind"]) for each in results if each["violations"])
+    emulated = [each for each in results if each["warehouse"] == "snowflake"]
     outcomes = Counter(each["outcome"] for each in results)
     lines = [
-        f"{len(results)} cases, seed {seed}, {sum(wrong.values())} violations; "
-        f"{sum(each['warehouse'] == 'snowflake' for each in results)} of them with the emulated Snowflake, the others with "
+        f"{len(results)} cases, seed {seed}, {sum(bool(each['violations']) for each in results)} violations; "
+        f"{len(emulated)} of them with the emulated Snowflake, the others with "
         f"PostgreSQL as the warehouse; {sum(bool(each.get('spark')) for each in results)} went through the whole Spark pipeline.",
         "",
         "| what became of the command | cases |",
         "|---|---:|",
         *(f"| {outcome} | {count} |" for outcome, count in outcomes.most_common()),
         "",
-        "| step | " + " | ".join(FAULTS) + " |",
-        "|---|" + "---:|" * len(FAULTS),
+        *_by_step(each for each in results if each["warehouse"] != "snowflake"),
     ]
-    for step in steps:
+    return "\n".join(lines + (["", "With the emulated Snowflake as the warehouse:", "", *_by_step(emulated)] if emulated else []))
+
+
+def _by_step(results: Iterable[Line]) -> list[str]:
+    results = list(results)
+    cases = Counter((each["step"], each["kind"]) for each in results)
+    wrong = Counter((each["step"], each["kind"]) for each in results if each["violations"])
+    lines = ["| step | " + " | ".join(FAULTS) + " |", "|---|" + "---:|" * len(FAULTS)]
+    for step in sorted({each["step"] for each in results}, key=_order):
         cells = [_cell(cases[step, fault], wrong[step, fault]) for fault in FAULTS]
         lines.append(f"| `{step}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return lines
 
 
 def write(page: Path, table: str, first: str = BEGIN, last: str = END) -> None:

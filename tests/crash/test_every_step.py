@@ -19,7 +19,7 @@ from tests.crash.faults import KILLS
 
 QUICK = (*KILLS, "answer lost", "request lost", "error answered")
 """The faults that take no longer than a run."""
-WITH_SPARK = {"fetch", "land", "data.merge", "data.compact", "data.staged", "rebase.rules", "undo.rules"}
+WITH_SPARK = {"data.merge", "data.compact", "data.staged", "rebase.rules", "undo.rules"}
 APART = {name for name in STEPS if name.startswith(("backup.", "restore.", "alert.", "audit.", "lineage."))}
 """Steps of copies, of new stacks, of alerts, the audit log and lineage, each with tests of its own: test_backup.py,
 test_alert_messages.py, test_audit.py, test_openlineage.py."""

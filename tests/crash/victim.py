@@ -14,11 +14,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from multiprocessing.connection import Connection
+from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb  # noqa: F401  # here and below: imported before the fork what a command imports when it needs it
@@ -34,8 +35,9 @@ from medallion.lakehouse.nessie import Nessie
 from medallion.lakehouse.run import fail, open_run
 from medallion.publish import publication  # noqa: F401
 from medallion.publish.postgres import PostgresTarget
+from medallion.publish.snowflake import SnowflakeTarget
 from medallion.settings import Settings
-from tests.crash.faults import SERVER_KILLED, Fault, Server
+from tests.crash.faults import NO_ANSWER, SERVER_KILLED, Fault, Server
 from tests.crash.place import Place, Told, nth_day
 from tests.crash.relay import Relay
 
@@ -46,7 +48,7 @@ TIMEOUT_S = 2
 
 @dataclass(frozen=True)
 class Happened:
-    """The fault has come."""
+    """The fault has come, or may come from now on (`no answer`)."""
 
     kind: str
 
@@ -94,6 +96,8 @@ class Saboteur:
             self._pipe.recv()
         elif fault.server:
             relay = self._relays[fault.server]
+            if fault.kind == NO_ANSWER:
+                self._pipe.send(Happened(fault.kind))  # from now on somebody waits
             relay.arm(fault.kind, changes_only=self._random.random() < 0.7)  # type: ignore[arg-type]  # kills went another way
         try:
             yield
@@ -121,7 +125,7 @@ def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number:
         faulthandler.dump_traceback_later(PATIENCE_S - 10, file=sys.__stderr__)  # where it hangs, which it must not
     relays = _relays(place.settings)
     behind = replace(place, settings=_through(place.settings, relays))
-    if fault and fault.kind == "no answer":
+    if fault and fault.kind == NO_ANSWER:
         behind = replace(behind, settings=_impatient(behind.settings))
         _endpoints.DEFAULT_TIMEOUT_SEC = TIMEOUT_S
     saboteur = Saboteur(pipe, fault, relays)
@@ -133,12 +137,16 @@ def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number:
     if what == "outrun":
         _be_overtaken(place, day)
     run_id = _make_a_day(place, day) if what == "revert" else ""
+    if what == "revert an earlier one":
+        run_id = _make_a_day(place, day - timedelta(days=1), only_bronze=True)
+        _make_a_day(place, day, only_bronze=True)
     steps.around = saboteur
     told: object = {
         "run": lambda: behind.run(day),
         "expire": lambda: behind.run(day),
         "outrun": lambda: behind.run(day),
         "revert": lambda: behind.revert(run_id),
+        "revert an earlier one": lambda: behind.revert(run_id),
         "conflict": lambda: behind.run(day, only_bronze=True),
         "refused": lambda: behind.run(day, refused=True),
         "recover": lambda: _recover(place, day, only_bronze=False),
@@ -212,9 +220,9 @@ def _leave_a_failed_run(place: Place, day: date) -> None:
         connection.execute("UPDATE ops.runs SET ended_at = ended_at - interval '1 year' WHERE run_id = %s", (run.id,))
 
 
-def _make_a_day(place: Place, day: date) -> str:
-    """The day is merged and published. Returns: its run's id."""
-    told = place.run(day)
+def _make_a_day(place: Place, day: date, *, only_bronze: bool = False) -> str:
+    """The day is merged, and published unless it is bronze alone. Returns: its run's id."""
+    told = place.run(day, only_bronze=only_bronze)
     assert told.code == 0, told.err
     return str(told.json["run_id"])
 
@@ -239,10 +247,11 @@ def _be_outrun(place: Place, day: date) -> None:
 
 def _be_overtaken(place: Place, day: date) -> None:
     """The day before is brought in and published by another process, just as this one begins its transaction."""
-    begin = PostgresTarget.begin
+    of = PostgresTarget if place.settings.warehouse == "postgres" else SnowflakeTarget
+    begin: Callable[[Any], None] = of.begin
     quicker: list[object] = []
 
-    def overtaken(target: PostgresTarget) -> None:
+    def overtaken(target: Any) -> None:
         if not quicker:
             quicker.append(day)
             around, steps.around = steps.around, None
@@ -252,4 +261,4 @@ def _be_overtaken(place: Place, day: date) -> None:
                 steps.around = around
         begin(target)
 
-    PostgresTarget.begin = overtaken  # type: ignore[method-assign]  # in this process alone, which then ends
+    of.begin = overtaken  # type: ignore[method-assign]  # in this process alone, which then ends

@@ -1,0 +1,49 @@
+"""The source of a place whose days are fetched: a CSV file in two parts a day, by HTTP, served by the process that asks.
+
+It dies with that process; what it gives is worked out from the date, so the next one's gives the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from medallion.settings import Source
+
+ENDPOINT = "office"
+PARTS = ("first.csv", "second.csv")
+_ROWS = {"first.csv": (0, 1), "second.csv": (2,)}
+
+
+def part(day: date, name: str) -> bytes:
+    """What one part of a day's delivery says: a column, `value`."""
+    return "\n".join(["value", *(f"{day}/{number}" for number in _ROWS[name]), ""]).encode()
+
+
+@contextmanager
+def served() -> Iterator[dict[str, Source]]:
+    """The source answers, at `/{year}-{month}-{day}/{part}`. Yields: the setting `sources` for it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            day, _, name = self.path.strip("/").partition("/")
+            body = part(date.fromisoformat(day), name)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield {ENDPOINT: Source(url=f"http://127.0.0.1:{server.server_address[1]}", tries=2, first_wait_s=0.01)}
+    finally:
+        server.shutdown()
+        server.server_close()
