@@ -222,7 +222,9 @@ def _make(lake: Lake, run: Run, branch: Branch, plan: Plan, dataset: str, tasks:
 
 
 def _evolve(lake: Lake, run: Run, branch: Branch, dataset: str) -> None:
-    if changed := branch.evolve(lake.domains.contracts[dataset]):
+    with session.speaking_plainly():
+        changed = branch.evolve(lake.domains.contracts[dataset])
+    if changed:
         added, widened = ([one for one in changed if one.kind == kind] for kind in ("added", "widened"))
         told = [f"added columns {', '.join(one.path for one in added)}"] if added else []
         told += [f"widened {', '.join(one.text for one in widened)}"] if widened else []

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from medallion import session
 from medallion.errors import ConflictError, ServiceUnavailable, UsageError
 from medallion.evidence import PROPERTIES
 from medallion.lake import Lake
@@ -136,7 +137,7 @@ def _judge_again(lake: Lake, run: Run, datasets: list[str]) -> None:
     if not datasets:
         return
     try:
-        with lake.journal.step(run.id, "undo.rules", tables=datasets):
+        with lake.journal.step(run.id, "undo.rules", tables=datasets), session.speaking_plainly():
             judge_again(lake.branch(run.branch), lake.domains, run.writes, datasets, None)
         run.save(lake.journal)
     except BaseException as error:

@@ -216,7 +216,16 @@ def test_again_it_changes_nothing_and_says_so(first: str, environment: dict[str,
     assert sh("medallion branches --json main", environment) == before
 
 
-def test_the_three_closing_commands_work_as_printed(first: str, environment: dict[str, str]) -> None:
+@pytest.fixture(scope="module")
+def in_daily_use(first: str, environment: dict[str, str]) -> tuple[list[str], str]:
+    """The README's commands, and what they print. The last of them builds the marts in the target that is the default."""
+    block = (ROOT / "README.md").read_text("utf-8").split("## In daily use", 1)[1].split("```")[1]
+    return [line.partition("#")[0].strip() for line in block.splitlines()], sh(block, environment)
+
+
+def test_the_three_closing_commands_work_as_printed(
+    first: str, in_daily_use: tuple[list[str], str], environment: dict[str, str]
+) -> None:
     closing = first.split("Worth trying next", 1)[1].splitlines()[1:]
     commands = [line.strip() for line in closing if line.strip()]
     assert [command.split()[:2] for command in commands] == [
@@ -224,19 +233,20 @@ def test_the_three_closing_commands_work_as_printed(first: str, environment: dic
         ["medallion", "runs"],
         ["medallion", "landing"],
     ]
-    answer, runs, day = (sh(command, environment) for command in commands)
+    answer, runs = (sh(command, environment) for command in commands[:2])
+    typed, day = in_daily_use
+    assert {*commands[2].split(" && ")} <= {*typed}, "the README has them too, and they were typed there"
     assert answer.count("│") > 5 * 4
     assert all(f"2013-01-0{day}-pipeline-" in runs for day in (1, 2, 3, 4))
-    assert re.search(r"run 2013-01-05-pipeline-\w+", day)
+    assert re.search(r"run 2013-01-05-pipeline-\w+: merged, main is at", day)
     shown = query.lake(
         load(), "SELECT sum(flights)::INT AS n FROM gold.operations.route_performance WHERE flight_date = '2013-01-05'"
     )
     assert shown.to_pylist() == [{"n": len(independent_flights.source_flights(date(2013, 1, 5)))}]
 
 
-def test_the_commands_of_the_readme_run(first: str, environment: dict[str, str]) -> None:
-    block = (ROOT / "README.md").read_text("utf-8").split("## In daily use", 1)[1].split("```")[1]
-    printed = sh(block, environment)
+def test_the_commands_of_the_readme_run(in_daily_use: tuple[list[str], str]) -> None:
+    _, printed = in_daily_use
     assert re.search(r"2013-01-05-pipeline-\w+ +│ pipeline +│ 2013-01-05 +│ published", printed), "in what `medallion runs` lists"
 
 
@@ -250,8 +260,11 @@ def same(found: pd.DataFrame, expected: pd.DataFrame, *key: str) -> None:
         assert (one.isna() == other.isna()).all(), name
 
 
-def test_the_marts_are_the_same_in_every_target_and_what_pandas_makes_of_gold(first: str, environment: dict[str, str]) -> None:
-    for target in ("postgres_local", "snowflake_dev", "spark"):
+def test_the_marts_are_the_same_in_every_target_and_what_pandas_makes_of_gold(
+    in_daily_use: tuple[list[str], str], environment: dict[str, str]
+) -> None:
+    assert load().marts.target == "postgres_local"
+    for target in ("snowflake_dev", "spark"):
         sh(f"DBT_TARGET={target} medallion marts", environment)
     for other in ("snowflake_dev", "spark"):
         rows = json.loads(sh(f"medallion marts --compare postgres_local {other} --json", environment))

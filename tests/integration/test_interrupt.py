@@ -17,6 +17,7 @@ import pytest
 from medallion import recovery
 from medallion.services import stack as services
 from medallion.settings import ROOT
+from tests.rounds import rounds
 from tests.shop import GOOD, SILVER, Shop
 from tests.small_domain import SILVER_PY, csv, write
 
@@ -77,7 +78,10 @@ def _nothing_is_left_of(group: int) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("how", ["medallion, Ctrl-C", "medallion, SIGTERM", "spark-submit, Ctrl-C", "spark-submit, SIGTERM"])
+WAYS = ("medallion, SIGTERM", "spark-submit, Ctrl-C", "medallion, Ctrl-C", "spark-submit, SIGTERM")
+
+
+@pytest.mark.parametrize("how", WAYS[: rounds(2, thorough=4)])
 def test_an_interrupted_run_is_marked_and_changes_nothing(
     shop: Shop, slow: Path, stack_environment: dict[str, str], how: str
 ) -> None:

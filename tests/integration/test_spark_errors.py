@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from medallion import session
+from medallion import pipeline, session
+from medallion.contract import Column
 from medallion.errors import ServiceUnavailable
+from medallion.lakehouse.branch import Branch
 from medallion.lakehouse.catalog import ensure_tables
+from medallion.lakehouse.run import fail, open_run, remove_branch
 from medallion.pipeline import Lake
 from medallion.settings import Settings
+from medallion.undo import carrying_out
+from medallion.undo.carrying_out import a_write
 from tests.source_servers import HttpSource, Reply
 
 
@@ -45,3 +52,27 @@ def test_a_catalog_that_fails_is_named(stack: Settings, status: int) -> None:
 def test_any_other_error_is_left_as_it_is(stack: Settings) -> None:
     with Lake(stack) as lake, pytest.raises((Py4JError, PySparkException)), session.speaking_plainly():
         lake.spark().sql("SELECT no_such_column").collect()
+
+
+@pytest.mark.parametrize("what", ["columns are added", "rules are judged again"])
+def test_a_catalog_that_fails_beside_a_write_is_named_too(stack: Settings, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    dataset = "silver.operations.airlines"
+    with HttpSource(Reply(503)) as failing, Lake(stack) as lake:
+        ensure_tables(stack, lake.nessie, lake.journal, lake.domains.contracts.values())
+        run = open_run(lake.nessie, lake.journal, "test", None)
+        broken = stack.model_copy(update={"nessie": stack.nessie.model_copy(update={"uri": failing.url})})
+        catalog = session.attach(lake.spark(), broken, f"run/failing-while-{what[:5]}")
+        branch = Branch(lake.spark(), stack, lake.nessie, run.branch, catalog)  # only Spark meets the failing one
+        monkeypatch.setattr(lake, "branch", lambda _: branch)
+        contract = lake.domains.contracts[dataset]
+        wider = replace(contract, columns=(*contract.columns, Column("more", "string", False, "", False)))
+        monkeypatch.setitem(lake.domains.contracts, dataset, wider)
+        run.writes = [a_write(dataset, None, what)]
+        effects: dict[str, Callable[[], None]] = {
+            "columns are added": lambda: pipeline._evolve(lake, run, branch, dataset),
+            "rules are judged again": lambda: carrying_out._judge_again(lake, run, [dataset]),
+        }
+        with pytest.raises(ServiceUnavailable, match="Nessie stopped answering"):
+            effects[what]()
+        fail(lake.journal, run, what)
+        remove_branch(lake.nessie, lake.journal, run.id, run.branch)
