@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from medallion.domain import Domains
 from medallion.errors import GateRefused, MedallionError, UsageError
+from medallion.lake import Lake
+from medallion.marts import plain
 from medallion.marts.build import build
 from medallion.publish.publication import history, publish
-from medallion.settings import Settings
+from medallion.settings import Settings, Snowflake
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.marts import poison, schemas_left, shown, target_of, with_project, write_project
-from tests.warehouse import BOTH, POSTGRES, database, select
+from tests.warehouse import BOTH, POSTGRES, database, rows, select
 
 pytest_plugins = ["tests.warehouse"]
 
@@ -113,3 +117,43 @@ def test_a_project_that_cannot_be_read_is_told_as_dbt_tells_it(
     with pytest.raises(UsageError, match="is no dbt project"):
         build(with_project(settings, tmp_path, "postgres_local"))
     assert (schemas_left(settings), len(history(settings))) == ([], 1)
+
+
+@BOTH
+def test_plain_dbt_finds_gold_in_a_warehouse_that_never_showed_any(settings: Settings, lake: LakeTables, domain: str) -> None:
+    one, target, lines = gold("one", COLUMNS, domain=domain), target_of(settings), list[str]()
+    at = lake.commit({one: version(1)})
+    with Lake(settings, Domains({one.dataset: one}, {})) as opened:
+        assert plain.lacks_gold(settings, target)
+        plain.show_gold(opened, target, lines.append)
+    assert not plain.lacks_gold(settings, target)
+    assert lines[0] == f"{target} shows no gold yet: publishing it, as it is on main"
+    assert [entry.hash for entry in history(settings)] == [at]
+    assert len(rows(settings, one)) == 4
+    assert not plain.lacks_gold(settings, "spark"), "which is no warehouse"
+
+
+@POSTGRES
+def test_plain_dbt_publishes_nothing_in_an_account(settings: Settings, domain: str) -> None:
+    account = settings.model_copy(update={"snowflake": Snowflake(account="theirs", user="someone", password=SecretStr("-"))})
+    with (
+        Lake(account, Domains({}, {})) as opened,
+        pytest.raises(UsageError, match="no gold is published in snowflake_prod yet") as refused,
+    ):
+        plain.show_gold(opened, "snowflake_prod", print)
+    assert refused.value.hint == "`MEDALLION_WAREHOUSE=snowflake medallion publish` publishes it in the account"
+
+
+@POSTGRES
+def test_plain_dbt_asks_for_gold_before_it_runs_models_and_not_before_it_lists_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(plain, "load", lambda: settings)
+    monkeypatch.setattr(plain.os, "execve", lambda program, words, environment: became.append(list(words)))
+    for words in (["list"], ["build"]):
+        monkeypatch.setattr("sys.argv", ["dbt", *words])
+        plain.main()
+    assert [words[-1] for words in became] == ["list", "build"]
+    told = capsys.readouterr().err
+    assert told.count("postgres_local shows no gold yet") == 1, told
