@@ -19,7 +19,7 @@ from medallion.quality.anomalies import Anomaly, unusual
 from medallion.quality.metrics import bins
 from tests.independent import source_flights
 
-WATCH = Watch(holidays="US", minimum_history=10)
+WATCH = Watch(holidays="US", minimum_history=7)
 PLANTED, ALLOWED = 20, 6
 MEANS = ("dep_delay", "arr_delay", "air_time", "distance")
 NULLS = ("dep_time", *MEANS, "tailnum", "origin", "carrier", "dest")

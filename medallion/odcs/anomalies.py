@@ -49,8 +49,8 @@ def read(value: Any, daily: bool, refuse: Refuse) -> Watch | None:
     if not isinstance(metrics, list) or not metrics or any(metric not in METRICS for metric in metrics):
         raise refuse(f"{_PLACE}.metrics", f"{metrics!r} are no metrics", f"list some of {', '.join(METRICS)}")
     least = value.get("minimumHistory", Watch.minimum_history)
-    if isinstance(least, bool) or not isinstance(least, int) or not 8 <= least <= 90:
-        raise refuse(f"{_PLACE}.minimumHistory", f"{least!r} is no number of dates", "write a whole number from 8 to 90")
+    if isinstance(least, bool) or not isinstance(least, int) or not 7 <= least <= 90:
+        raise refuse(f"{_PLACE}.minimumHistory", f"{least!r} is no number of dates", "write a whole number from 7 to 90")
     for key, allowed in (("severity", ("error", "warning")), ("sensitivity", SENSITIVITIES), ("holidays", CALENDARS)):
         if key in value and value[key] not in allowed:
             raise refuse(f"{_PLACE}.{key}", f"{value[key]!r} is unknown", f"use one of {', '.join(allowed)}")

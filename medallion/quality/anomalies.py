@@ -8,7 +8,9 @@ series over logical dates. Only dates before the one that is judged are looked a
    and of rows that break a rule stay as they are; only more of them than usual is told.
 2. Season and trend, robustly: a weekday's effect is the median, over its last 8, of the distance to the
    median of the 7 days around it; the level is the median of the last 14 days without their
-   weekdays' effects. Expected is level plus effect. Up to half of the days may be wrong without moving it.
+   weekdays' effects. Expected is level plus effect. Up to half of the days may be wrong without moving it. An effect
+   that one or two days alone tell of may be theirs alone, because something was wrong with them: then whatever lies
+   between the level with it and the level without it is expected too, and one day's effect is not taken out of others'.
 3. The spread is that of the same forecast's past errors: their median / 0.6745 (the Hampel identifier's
    MAD). For shares and means, whose tails are long and often to one side only, upwards and downwards apart,
    and their 90th percentile / 1.645 where that is more. Never less than _LEAST_SPREAD, or for bins what
@@ -43,6 +45,8 @@ NEAR_HOLIDAYS = {"volume": 3.5, "distinct": 3.5, "distribution": 1.5}
 DAYS = 98
 """How far back the history is looked at."""
 _LEVEL, _WEEKS, _LEAST_ERRORS = 14, 8, 6
+_FEW = 3
+"""Fewer days than these do not settle what a weekday's effect is."""
 _ONLY_MORE = ("null_share", "bad_share")
 _COUNTS = ("volume", "distinct")
 _LEAST_SPREAD = {"volume": 0.03, "distinct": 0.03, "mean": 0.01, "null_share": 0.01, "bad_share": 0.01}
@@ -123,14 +127,15 @@ def unusual(today: Mapping[str, Any], history: Sequence[Mapping[str, Any]], watc
     scaled = _scaled(values, kinds, typical)
     known = np.full((DAYS, len(keys)), np.nan)
     known[[DAYS - (when - _day(h["logical_date"])).days for h in past]] = scaled[:-1]
-    expected, down, up = _forecast(known, (when.weekday() - 1) % 7, ~np.isin(kinds, _COUNTS))
+    expected, without, down, up = _forecast(known, (when.weekday() - 1) % 7, ~np.isin(kinds, _COUNTS))
     least = np.array([_LEAST_SPREAD.get(kind, 0.5 / max(rows, 1.0) ** 0.5) for kind in kinds])
     down, up = np.maximum(down, least), np.maximum(up, least)
     enough = (~np.isnan(known)).sum(axis=0) >= watch.minimum_history
     factor = SENSITIVITIES[watch.sensitivity]
     more = NEAR_HOLIDAYS if watch.holidays and is_near(when, watch.holidays) else {}
     limits = np.array([THRESHOLDS[kind] * factor * more.get(kind, 1.0) for kind in kinds])
-    off = scaled[-1] - expected
+    least_expected, most_expected = np.minimum(expected, without), np.maximum(expected, without)
+    off = scaled[-1] - np.clip(scaled[-1], least_expected, most_expected)
     deviations = off / np.where(off < 0, down, up)
     found = []
     usual = np.array([_unscaled(e, kind, t) for e, kind, t in zip(expected, kinds, typical, strict=True)])
@@ -140,28 +145,33 @@ def unusual(today: Mapping[str, Any], history: Sequence[Mapping[str, Any]], watc
     beyond = np.where(np.isin(kinds, _ONLY_MORE), deviations, np.abs(deviations)) > limits
     for i in np.flatnonzero(enough & worth_telling & beyond):
         kind, column, bin_ = keys[i]
-        low, high = (_unscaled(expected[i] + s, kind, typical[i]) for s in (-limits[i] * down[i], limits[i] * up[i]))
+        ends = least_expected[i] - limits[i] * down[i], most_expected[i] + limits[i] * up[i]
+        low, high = (_unscaled(end, kind, typical[i]) for end in ends)
         value, off_by = float(values[-1, i]), round(float(deviations[i]), 2)
         found.append(Anomaly(kind, column, bin_, value, float(usual[i]), low, high, off_by, f"{when:%A} in {when:%B}"))
     return sorted(found, key=lambda a: -abs(a.deviations) / THRESHOLDS[a.metric])
 
 
-def _forecast(y: np.ndarray, weekday_of_last: int, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each column of `y` (one row for each of the DAYS days before the target, NaN where unknown):
-    expected value on the target day, NaN if nothing is known of its weekday, and the spread of such forecasts'
-    errors downwards and upwards. `tails`: whether a column's spread is that of its tails."""
+def _forecast(y: np.ndarray, weekday_of_last: int, tails: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """For each column of `y` (one row for each of the DAYS days before the target, NaN where unknown): expected value on
+    the target day, NaN if nothing is known of its weekday; the same without its weekday's effect, where few days tell of
+    that; and the spread of such forecasts' errors downwards and upwards. `tails`: whether a column's spread is that of its
+    tails."""
     import numpy as np
     from numpy.lib.stride_tricks import sliding_window_view
 
     weekdays = (weekday_of_last - np.arange(len(y))[::-1]) % 7
     distance = y - _median(sliding_window_view(_padded(y, 3, 3), 7, axis=0))
-    recent = distance[-7 * _WEEKS :]
-    effects = np.stack([_median(recent[weekdays[-7 * _WEEKS :] == weekday].T) for weekday in range(7)])
-    plain = y - effects[weekdays]
+    recent, of = distance[-7 * _WEEKS :], weekdays[-7 * _WEEKS :]
+    effects = np.stack([_median(recent[of == weekday].T) for weekday in range(7)])
+    seen = np.stack([(~np.isnan(recent[of == weekday])).sum(axis=0) for weekday in range(7)])
+    plain = y - np.where(seen > 1, effects, 0.0)[weekdays]
     levels = _median(sliding_window_view(_padded(plain, _LEVEL, 0), _LEVEL, axis=0))  # before each day, and before the target
     begun = np.cumsum(~np.isnan(y), axis=0) > _LEAST_ERRORS
     errors = np.where(begun, plain - levels[:-1], np.nan)
-    expected = levels[-1] + effects[(weekday_of_last + 1) % 7]
+    today = (weekday_of_last + 1) % 7
+    expected = levels[-1] + effects[today]
+    without = np.where(seen[today] < _FEW, levels[-1], expected)
     wider = np.sqrt(1 + 12 / np.maximum((~np.isnan(errors)).sum(axis=0), 1))
     middle = _quantile(np.abs(errors).T, 0.5) / 0.6745
     both = np.where(tails, _spread(np.abs(errors)), middle)
@@ -170,7 +180,7 @@ def _forecast(y: np.ndarray, weekday_of_last: int, tails: np.ndarray) -> tuple[n
         of_side = np.where(side > 0, side, np.nan)
         few = (~np.isnan(of_side)).sum(axis=0) < _LEAST_ERRORS
         sides.append(np.nan_to_num(np.where(few | ~tails, both, _spread(of_side)) * wider))
-    return expected, sides[0], sides[1]
+    return expected, without, sides[0], sides[1]
 
 
 def _padded(y: np.ndarray, before: int, after: int) -> np.ndarray:

@@ -92,6 +92,24 @@ def test_bad_days_of_the_past_do_not_hide_the_next_one() -> None:
     assert judged(write(70, 600), past) != []
 
 
+def test_what_was_wrong_with_a_weekday_once_or_twice_makes_no_right_one_unusual() -> None:
+    past = weeks(weekend=1000)[-21:]
+    for wrong in ([-7], [-14], [-7, -14]):
+        spoiled = [*past]
+        for day in wrong:
+            spoiled[day] = spoiled[day] | {"rows": 400}
+        assert judged(write(70, 1000), spoiled[7:] if len(wrong) == 1 else spoiled[-14:]) == []
+        assert judged(write(70, 3000), spoiled[-14:]) != [], "what neither its weekday nor the others are like"
+    (found,) = judged(write(70, 150), spoiled[-14:])
+    assert found.low < 400 < 1000 < found.high
+
+
+def test_a_week_is_past_enough_for_what_is_far_off() -> None:
+    past = weeks(7, weekend=1000)
+    assert judged(write(7, 1000), past, minimum_history=7) == []
+    assert judged(write(7, 100), past, minimum_history=7) != []
+
+
 def test_newer_dates_and_the_date_itself_say_nothing_of_a_date() -> None:
     past = weeks()
     newer = [write(day, 1) for day in range(70, 130)]

@@ -63,7 +63,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "an unknown severity": ({"severity": "fatal"}, {}, "severity: 'fatal' is unknown"),
     "an unknown sensitivity": ({"sensitivity": 4}, {}, "sensitivity: 4 is unknown"),
     "an unknown calendar": ({"holidays": "FR"}, {}, "holidays: 'FR' is unknown"),
-    "too short a history": ({"minimumHistory": 7}, {}, "minimumHistory: 7 is no number of dates"),
+    "too short a history": ({"minimumHistory": 6}, {}, "minimumHistory: 6 is no number of dates"),
     "too long a history": ({"minimumHistory": 91}, {}, "91 is no number of dates"),
     "a history that is a truth": ({"minimumHistory": True}, {}, "True is no number of dates"),
     "metrics that are no list": (None, {"amount": "mean"}, r"amount\.metrics: 'mean' is no list"),
