@@ -6,9 +6,9 @@ depends on what goes is a question about all that was merged, so whoever merges 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -31,7 +31,8 @@ Report = Callable[[str], None]
 @dataclass(frozen=True)
 class Change:
     """What becomes of one table: `way` is `state` (an earlier state as a whole), `files` (the files of what is taken back
-    go, those that they replaced come back), or `empty` (it was not there); rows before and after it."""
+    go, those that they replaced come back), or `empty` (it was not there); rows before, and after it and what was
+    run again."""
 
     table: str
     way: str
@@ -84,7 +85,7 @@ def carry_out(lake: Lake, kind: str, prepare: Callable[[Run], Prepared], report:
             report(f"run {run.id}: branch {run.branch} from main@{run.h0.hash[:12]}")
             try:
                 prepared = _put(lake, run, prepare, report)
-                run = _run_again(lake, run, prepared.again, report)
+                run = _run_again(lake, run, prepared, report)
                 _judge_again(lake, run, prepared.judged_again)
                 merged = judge_and_merge(lake, run, report)
             except CommitConflict as conflict:
@@ -145,12 +146,18 @@ def _judge_again(lake: Lake, run: Run, datasets: list[str]) -> None:
         raise
 
 
-def _run_again(lake: Lake, run: Run, requests: Sequence[Request], report: Report) -> Run:
-    """Make requests again on the run's branch, each as a part of it; this process holds the run throughout."""
-    for request in requests:
+def _run_again(lake: Lake, run: Run, prepared: Prepared, report: Report) -> Run:
+    """Make requests again on the run's branch, each as a part of it; this process holds the run throughout. What became of
+    the tables is told with the rows that they have then."""
+    if not prepared.again:
+        return run
+    for request in prepared.again:
         report(f"run {run.id}: running {request.logical_date} again")
         write(lake, run.id, request, report)
-    return load_run(lake.nessie, lake.journal, run.id) if requests else run
+    made = lake.nessie.contents(lake.nessie.reference(run.branch))
+    s3 = lake.settings.s3
+    prepared.changes[:] = [replace(change, rows_after=rows(s3, made.get(change.table))) for change in prepared.changes]
+    return load_run(lake.nessie, lake.journal, run.id)
 
 
 def told(change: Change) -> str:

@@ -262,8 +262,10 @@ def test_a_wrong_day_is_taken_back_with_the_days_that_read_it_and_these_run_agai
     assert done.reverted == [later.run_id, wrong.run_id]
     states = {run: diary.lake.journal.run(run)["state"] for run in (first.run_id, wrong.run_id, later.run_id)}
     assert states == {first.run_id: "merged", wrong.run_id: "reverted", later.run_id: "reverted"}
-    days = {json.loads(row)["day"] for row in diary.tables()["silver.{}.readings"]}
-    assert days == {str(D1), str(D3)}
+    silver = diary.tables()["silver.{}.readings"]
+    assert {json.loads(row)["day"] for row in silver} == {str(D1), str(D3)}
+    (told,) = [change for change in done.tables if change.table.startswith("silver.") and change.table.endswith(".readings")]
+    assert told.rows_after == len(silver), "with the rows of the day that was run again"
     diary.readings(D2)
     diary.run(D2)
     assert diary.tables() == in_order
