@@ -123,6 +123,11 @@ def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number:
     """Do what is asked for in a process of its own, and tell how it ended, if it does."""
     if fault is None:
         faulthandler.dump_traceback_later(PATIENCE_S - 10, file=sys.__stderr__)  # where it hangs, which it must not
+    pipe.send(suffer(pipe, place, fault, what, number))
+
+
+def suffer(pipe: Connection, place: Place, fault: Fault | None, what: str, number: int) -> Ended:
+    """Do what is asked for, and meet the fault. Leaves `steps.around` set."""
     relays = _relays(place.settings)
     behind = replace(place, settings=_through(place.settings, relays))
     if fault and fault.kind == NO_ANSWER:
@@ -152,7 +157,7 @@ def work(pipe: Connection, place: Place, fault: Fault | None, what: str, number:
         "recover": lambda: _recover(place, day, only_bronze=False),
         "recover bronze": lambda: _recover(place, day, only_bronze=True),
     }[what]()
-    pipe.send(Ended(told, tuple(saboteur.seen), saboteur.happened, saboteur.seconds))
+    return Ended(told, tuple(saboteur.seen), saboteur.happened, saboteur.seconds)
 
 
 def heal(pipe: Connection, place: Place) -> None:
