@@ -1,44 +1,22 @@
-"""The command `dbt` of the environment: plain dbt, for the target that DBT_TARGET or `--target` chooses.
+"""Plain dbt, for the target that DBT_TARGET or `--target` chooses (`medallion.commands.dbt` is the command).
 
 It knows from medallion's settings where that target is. What it builds goes to a schema for trying things out
 (`DBT_SCHEMA`, by default dbt_dev), on Spark to the sandbox `dbt`; only `medallion marts` changes what marts are published.
-Where a warehouse has never shown gold, which models read, it is published there first, as `medallion marts` would do it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, NoReturn
 
-from medallion.errors import MedallionError, UsageError
 from medallion.marts import dbt, targets
 from medallion.publish.marts import SCHEMA
-from medallion.settings import MartTarget, Settings, load
-
-if TYPE_CHECKING:
-    from medallion.lake import Lake
+from medallion.settings import MartTarget, Settings
 
 SANDBOX = "dbt"
 _NEEDS_NO_TABLES = ("deps", "clean", "parse", "list", "ls", "serve", "--version", "--help", "-h")
 _READS_GOLD = ("build", "clone", "retry", "run", "show", "snapshot", "source", "test")
-
-
-def main() -> NoReturn:
-    """The entry point: become dbt. Ends with exit code 2, and what is wrong, if the settings are."""
-    try:
-        arguments = sys.argv[1:]
-        settings = load()
-        target = chosen(settings, arguments)
-        words, environment = command(settings, target, arguments)
-        if set(arguments) & set(_READS_GOLD) and lacks_gold(settings, target):
-            _show_gold(settings, target)
-    except MedallionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from error
-    os.execve(words[0], words, environment)
 
 
 def chosen(settings: Settings, arguments: Sequence[str]) -> MartTarget:
@@ -61,31 +39,17 @@ def command(settings: Settings, target: MartTarget, arguments: Sequence[str]) ->
     return [sys.executable, *program, *arguments], dbt.environment(variables)
 
 
-def lacks_gold(settings: Settings, target: MartTarget) -> bool:
-    """Whether a target is a warehouse in which gold has never been published. Raises: ServiceUnavailable; SettingsError."""
+def lacks_gold(settings: Settings, target: MartTarget, arguments: Sequence[str]) -> bool:
+    """Whether models are to read gold in a warehouse in which it has never been published.
+
+    Raises: ServiceUnavailable; SettingsError.
+    """
     from medallion.publish.target import connect
 
-    if target == "spark":
+    if target == "spark" or not set(arguments) & set(_READS_GOLD):
         return False
     with closing(connect(targets.settings_of(settings, target))) as opened:
         return not opened.head().sequence
-
-
-def show_gold(lake: Lake, target: MartTarget, report: Callable[[str], None]) -> None:
-    """Publish gold as it is on main in a target. On an account nobody does that but who asks for it.
-
-    Raises: UsageError for a target that is an account; as `medallion.publish.publication.publish`.
-    """
-    from medallion import job
-
-    its = targets.settings_of(lake.settings, target)
-    if its.warehouse == "snowflake" and not its.snowflake.emulated:
-        raise UsageError(
-            f"no gold is published in {target} yet, and the models read it",
-            hint="`MEDALLION_WAREHOUSE=snowflake medallion publish` publishes it in the account",
-        )
-    report(f"{target} shows no gold yet: publishing it, as it is on main")
-    job.publish_gold(lake, report, settings=its)
 
 
 def docs(settings: Settings) -> tuple[list[str], dict[str, str]]:
@@ -93,17 +57,6 @@ def docs(settings: Settings) -> tuple[list[str], dict[str, str]]:
     target = settings.marts.target
     words, environment = command(settings, target, ["docs", "generate"])
     return words, environment | ({} if target == "spark" else {"DBT_SCHEMA": SCHEMA})
-
-
-def _show_gold(settings: Settings, target: MartTarget) -> None:
-    from medallion.afterwards import told
-    from medallion.lake import Lake
-
-    def report(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    with Lake(settings) as lake, told(lake, report):
-        show_gold(lake, target, report)
 
 
 def _sandbox(settings: Settings) -> str:

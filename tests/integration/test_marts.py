@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from medallion.commands import dbt as command
 from medallion.domain import Domains
 from medallion.errors import GateRefused, MedallionError, UsageError
 from medallion.lake import Lake
@@ -22,6 +23,7 @@ pytest_plugins = ["tests.warehouse"]
 
 COLUMNS = {"id": "bigint", "version": "bigint"}
 MARTS = ("copies", "counts")
+BUILD = ["build"]
 
 
 def version(of: int, count: int = 4) -> list[dict[str, int]]:
@@ -124,13 +126,13 @@ def test_plain_dbt_finds_gold_in_a_warehouse_that_never_showed_any(settings: Set
     one, target, lines = gold("one", COLUMNS, domain=domain), target_of(settings), list[str]()
     at = lake.commit({one: version(1)})
     with Lake(settings, Domains({one.dataset: one}, {})) as opened:
-        assert plain.lacks_gold(settings, target)
-        plain.show_gold(opened, target, lines.append)
-    assert not plain.lacks_gold(settings, target)
+        assert plain.lacks_gold(settings, target, BUILD)
+        command.show_gold(opened, target, lines.append)
+    assert not plain.lacks_gold(settings, target, BUILD)
     assert lines[0] == f"{target} shows no gold yet: publishing it, as it is on main"
     assert [entry.hash for entry in history(settings)] == [at]
     assert len(rows(settings, one)) == 4
-    assert not plain.lacks_gold(settings, "spark"), "which is no warehouse"
+    assert not plain.lacks_gold(settings, "spark", BUILD), "which is no warehouse"
 
 
 @POSTGRES
@@ -140,7 +142,7 @@ def test_plain_dbt_publishes_nothing_in_an_account(settings: Settings, domain: s
         Lake(account, Domains({}, {})) as opened,
         pytest.raises(UsageError, match="no gold is published in snowflake_prod yet") as refused,
     ):
-        plain.show_gold(opened, "snowflake_prod", print)
+        command.show_gold(opened, "snowflake_prod", print)
     assert refused.value.hint == "`MEDALLION_WAREHOUSE=snowflake medallion publish` publishes it in the account"
 
 
@@ -149,11 +151,11 @@ def test_plain_dbt_asks_for_gold_before_it_runs_models_and_not_before_it_lists_t
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     became: list[list[str]] = []
-    monkeypatch.setattr(plain, "load", lambda: settings)
-    monkeypatch.setattr(plain.os, "execve", lambda program, words, environment: became.append(list(words)))
+    monkeypatch.setattr(command, "load", lambda: settings)
+    monkeypatch.setattr(command.os, "execve", lambda program, words, environment: became.append(list(words)))
     for words in (["list"], ["build"]):
         monkeypatch.setattr("sys.argv", ["dbt", *words])
-        plain.main()
+        command.main()
     assert [words[-1] for words in became] == ["list", "build"]
     told = capsys.readouterr().err
     assert told.count("postgres_local shows no gold yet") == 1, told
