@@ -40,6 +40,15 @@ def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
     assert "old" not in told
     assert "2 cases, seed 3, 1 violations" in told
     assert "| `merge.commit` | - | - | - | **2, 1 WRONG** | - | - | - | - |" in told
+    assert "With the emulated" not in told
     page.write_text("no marks", "utf-8")
     with pytest.raises(ValueError, match="lacks the marks"):
         table.write(page, "")
+
+
+def test_what_was_tried_with_the_emulated_snowflake_has_a_table_of_its_own() -> None:
+    line = {"step": "publish.copy", "kind": "no answer", "outcome": "went on by itself", "violations": []}
+    told = table.markdown([line | {"warehouse": "postgres"}] * 3 + [line | {"warehouse": "snowflake"}], 1)
+    ours, _, emulated = told.partition("With the emulated Snowflake as the warehouse:")
+    row = "| `publish.copy` | - | - | - | - | - | - | {} | - |"
+    assert (row.format(3) in ours, row.format(1) in emulated) == (True, True)
