@@ -11,7 +11,7 @@ import pytest
 
 from medallion import pipeline, session
 from medallion.lakehouse import steps
-from medallion.settings import Settings
+from tests.conftest import new_stack
 from tests.crash.case import run_case
 from tests.crash.faults import Fault
 from tests.crash.spark_case import SparkSite
@@ -41,18 +41,18 @@ class Here(SparkSite):
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Settings) -> Iterator[Here]:
-    """The shop, in which a day has been published."""
-    with open_shop() as place:
+def shop() -> Iterator[Here]:
+    """The shop, in which a day has been published, on a stack of its own: its tables have names that other tests' have too."""
+    with new_stack() as stack, open_shop() as place:
         made = Here(stack, "postgres", place)
         try:
             made.prepare()
             yield made
         finally:
             made.close()
-    spark = session.start(stack)  # which is shared with other tests
-    for option in QUICK:
-        spark.conf.unset(option)
+        spark = session.start(stack)  # which is shared with other tests
+        for option in QUICK:
+            spark.conf.unset(option)
 
 
 @pytest.mark.parametrize("step", KINDS)
