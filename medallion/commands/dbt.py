@@ -1,6 +1,7 @@
 """The command `dbt` of the environment: it becomes plain dbt.
 
-Where a warehouse has never shown gold, which models read, it is published there first, as `medallion marts` would do it.
+Where a warehouse of the lake's own has never shown gold, which models read, it is published there first, as `medallion marts`
+would do it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-from medallion.errors import MedallionError, UsageError
+from medallion.errors import MedallionError
 from medallion.marts import plain, targets
 from medallion.settings import MartTarget, load
 
@@ -39,20 +40,11 @@ def main() -> NoReturn:
 
 
 def show_gold(lake: Lake, target: MartTarget, report: Report) -> None:
-    """Publish gold as it is on main in a target. On an account nobody does that but who asks for it.
-
-    Raises: UsageError for a target that is an account; as `medallion.publish.publication.publish`.
-    """
+    """Publish gold as it is on main in a target. Raises: as `medallion.publish.publication.publish`."""
     from medallion import job
 
-    its = targets.settings_of(lake.settings, target)
-    if its.warehouse == "snowflake" and not its.snowflake.emulated:
-        raise UsageError(
-            f"no gold is published in {target} yet, and the models read it",
-            hint="`MEDALLION_WAREHOUSE=snowflake medallion publish` publishes it in the account",
-        )
     report(f"{target} shows no gold yet: publishing it, as it is on main")
-    job.publish_gold(lake, report, settings=its)
+    job.publish_gold(lake, report, settings=targets.settings_of(lake.settings, target))
 
 
 def _report(line: str) -> None:

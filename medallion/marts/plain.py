@@ -15,8 +15,9 @@ from medallion.publish.marts import SCHEMA
 from medallion.settings import MartTarget, Settings
 
 SANDBOX = "dbt"
-_NEEDS_NO_TABLES = ("deps", "clean", "parse", "list", "ls", "serve", "--version", "--help", "-h")
+_NEEDS_NO_TABLES = ("deps", "clean", "init", "parse", "list", "ls", "serve", "")
 _READS_GOLD = ("build", "clone", "retry", "run", "show", "snapshot", "source", "test")
+_OTHERS = ("compile", "debug", "docs", "run-operation", "seed")
 
 
 def chosen(settings: Settings, arguments: Sequence[str]) -> MartTarget:
@@ -31,7 +32,7 @@ def command(settings: Settings, target: MartTarget, arguments: Sequence[str]) ->
     """What to run, and its environment. Raises: SettingsError; UsageError; ServiceUnavailable."""
     variables = targets.variables(settings, target)
     program: Sequence[str] = dbt.PROGRAM
-    if target == "spark" and not set(arguments) & set(_NEEDS_NO_TABLES):
+    if target == "spark" and _asked(arguments) not in _NEEDS_NO_TABLES:
         from medallion.marts.on_spark import PROGRAM
 
         program = PROGRAM
@@ -40,16 +41,29 @@ def command(settings: Settings, target: MartTarget, arguments: Sequence[str]) ->
 
 
 def lacks_gold(settings: Settings, target: MartTarget, arguments: Sequence[str]) -> bool:
-    """Whether models are to read gold in a warehouse in which it has never been published.
+    """Whether models are to read gold in a warehouse of the lake's own in which it has never been published. What others keep,
+    such as an account, is not asked: whoever builds there need not have the rights to see the ledger.
 
     Raises: ServiceUnavailable; SettingsError.
     """
     from medallion.publish.target import connect
 
-    if target == "spark" or not set(arguments) & set(_READS_GOLD):
+    its = targets.settings_of(settings, target)
+    at = {(part.host, part.port) for part in (settings.postgres, its.warehouse_postgres)}
+    own = len(at) == 1 if its.warehouse == "postgres" else its.snowflake.emulated
+    if target == "spark" or not own or _asked(arguments) not in _READS_GOLD:
         return False
-    with closing(connect(targets.settings_of(settings, target))) as opened:
+    with closing(connect(its)) as opened:
         return not opened.head().sequence
+
+
+def _asked(arguments: Sequence[str]) -> str:
+    """Which of dbt's commands is asked for; of `docs` the one below it. None, as an empty text, where only help is wanted."""
+    if {"--version", "--help", "-h"} & set(arguments):
+        return ""
+    found = (word for word in arguments if word in (*_NEEDS_NO_TABLES, *_READS_GOLD, *_OTHERS))
+    word = next(found, "")
+    return "serve" if word == "docs" and "serve" in arguments else word
 
 
 def docs(settings: Settings) -> tuple[list[str], dict[str, str]]:

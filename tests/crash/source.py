@@ -1,12 +1,13 @@
-"""The source of a place whose days are fetched: a CSV file in two parts a day, by HTTP, served by the process that asks.
+"""Sources that days are fetched from, by HTTP on loopback: what they give is worked out from the path that is asked for.
 
-It dies with that process; what it gives is worked out from the date, so the next one's gives the same.
+That of a place without Spark gives a CSV file in two parts a day. It is served by the process that asks, and dies with it;
+the next one's gives the same.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,10 +29,21 @@ def part(day: date, name: str) -> bytes:
 def served() -> Iterator[dict[str, Source]]:
     """The source answers, at `/{year}-{month}-{day}/{part}`. Yields: the setting `sources` for it."""
 
+    def at(path: str) -> bytes:
+        day, _, name = path.partition("/")
+        return part(date.fromisoformat(day), name)
+
+    with answering(at) as url:
+        yield {ENDPOINT: Source(url=url, tries=2, first_wait_s=0.01)}
+
+
+@contextmanager
+def answering(content: Callable[[str], bytes]) -> Iterator[str]:
+    """A server whose document at a path is what `content` makes of that, without slashes around it. Yields: its URL."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            day, _, name = self.path.strip("/").partition("/")
-            body = part(date.fromisoformat(day), name)
+            body = content(self.path.strip("/"))
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -43,7 +55,7 @@ def served() -> Iterator[dict[str, Source]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield {ENDPOINT: Source(url=f"http://127.0.0.1:{server.server_address[1]}", tries=2, first_wait_s=0.01)}
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

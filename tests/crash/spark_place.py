@@ -7,14 +7,12 @@ their sums a day. What a day's file holds is worked out from its date, by the se
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -29,6 +27,7 @@ from medallion.settings import Settings, Source
 from tests import small_domain
 from tests.crash.invariants import Watch
 from tests.crash.place import FIRST, Place, Told
+from tests.crash.source import answering
 from tests.crash.stores import Commit, Row
 from tests.toy_domains import quick
 
@@ -71,30 +70,10 @@ def _damage(documents: dict[str, Any]) -> None:
     custom(gold, materialisation={"kind": "full"})
 
 
-@contextmanager
-def shop_server() -> Iterator[str]:
-    """The shop's own server, on loopback. Yields: its URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            day = date.fromisoformat(self.path.strip("/").removesuffix(".csv"))
-            lines = (f"{order},someone,{amount},{day}" for order, amount in orders(day))
-            body = small_domain.csv(*lines)
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+def deliveries(path: str) -> bytes:
+    """What the shop's own server has: a day's orders as CSV, at `{year}-{month}-{day}.csv`."""
+    day = date.fromisoformat(path.removesuffix(".csv"))
+    return small_domain.csv(*(f"{order},someone,{amount},{day}" for order, amount in orders(day)))
 
 
 @dataclass(frozen=True)
@@ -127,7 +106,7 @@ class SparkPlace(Place):
 @contextmanager
 def open_shop() -> Iterator[Callable[[Settings], SparkPlace]]:
     """The shop is open. Yields: what makes a place of settings; they are for few rows then."""
-    with shop_server() as url, tempfile.TemporaryDirectory() as folder:
+    with answering(deliveries) as url, tempfile.TemporaryDirectory() as folder:
         domain = small_domain.write(Path(folder) / "shop", _damage)
         sources = {"shop": Source(url=url, tries=2, first_wait_s=0.01)}
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr
 
 from medallion.commands import dbt as command
 from medallion.domain import Domains
-from medallion.errors import GateRefused, MedallionError, UsageError
+from medallion.errors import GateRefused, MedallionError, ServiceUnavailable, UsageError
 from medallion.lake import Lake
 from medallion.marts import plain
 from medallion.marts.build import build
 from medallion.publish.publication import history, publish
-from medallion.settings import Settings, Snowflake
+from medallion.settings import MartTarget, Settings, Snowflake
 from tests.lake_tables import Contracts, LakeTables, gold
 from tests.marts import poison, schemas_left, shown, target_of, with_project, write_project
 from tests.warehouse import BOTH, POSTGRES, database, rows, select
@@ -135,15 +136,18 @@ def test_plain_dbt_finds_gold_in_a_warehouse_that_never_showed_any(settings: Set
     assert not plain.lacks_gold(settings, "spark", BUILD), "which is no warehouse"
 
 
-@POSTGRES
-def test_plain_dbt_publishes_nothing_in_an_account(settings: Settings, domain: str) -> None:
-    account = settings.model_copy(update={"snowflake": Snowflake(account="theirs", user="someone", password=SecretStr("-"))})
-    with (
-        Lake(account, Domains({}, {})) as opened,
-        pytest.raises(UsageError, match="no gold is published in snowflake_prod yet") as refused,
-    ):
-        command.show_gold(opened, "snowflake_prod", print)
-    assert refused.value.hint == "`MEDALLION_WAREHOUSE=snowflake medallion publish` publishes it in the account"
+def test_plain_dbt_does_not_ask_what_others_keep() -> None:
+    """Nobody answers at these addresses: whoever asked would hear that."""
+    account = Snowflake(account="theirs", user="someone", password=SecretStr("-"))
+    theirs = Settings().warehouse_postgres.model_copy(update={"host": "127.0.0.1", "port": 1})
+    settings = Settings().model_copy(update={"snowflake": account, "warehouse_postgres": theirs})
+    for target in get_args(MartTarget):
+        assert not plain.lacks_gold(settings, target, BUILD)
+    mine = settings.model_copy(update={"postgres": theirs})
+    with pytest.raises(ServiceUnavailable):
+        plain.lacks_gold(mine, "postgres_local", BUILD)
+    for words in (["ls", "--resource-type", "test"], ["run", "--help"], ["docs", "serve"], ["compile", "--select", "source"]):
+        assert not plain.lacks_gold(mine, "postgres_local", words)
 
 
 @POSTGRES
